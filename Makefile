@@ -1,0 +1,41 @@
+# make run    set everything up, show the main job, serve on 127.0.0.1:8000 (PORT changes it)
+# make test   set everything up, run the tests on SQLite, and on PostgreSQL where one answers
+# make setup  only the environment, in .venv
+# make bench  measure against the floor
+# make lint   style, types and import contracts
+
+PORT ?= 8000
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test setup bench lint clean
+.DEFAULT_GOAL := run
+
+run: setup
+	@$(BIN)/python manage.py demo --port $(PORT)
+	@exec $(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
+
+test: setup
+	@$(BIN)/python -m tests
+
+bench: setup
+	@$(BIN)/python -m benchmarks
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[openapi]' --group dev
+	@touch $@
+
+clean:
+	rm -rf .venv .tox .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache db.sqlite3*

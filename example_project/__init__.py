@@ -1,0 +1,1 @@
+"""A complete project around the app: SQLite, the simulator, no credentials."""

@@ -1,0 +1,81 @@
+"""What ``make run`` shows before it serves: the main job, and everything needed to try it."""
+
+from argparse import ArgumentParser
+from time import monotonic, sleep
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from instant_notifications import tokens
+from instant_notifications.models import Delivery, Organisation
+from instant_notifications.orders import send_sms
+from instant_notifications.statuses import is_final
+
+ORGANISATION = "ttd"
+LOGIN = "admin"
+PATIENCE = 10.0
+
+SMS = (
+    '{"idempotencyId": "sms-\'$(date +%s)\'", "recipientSms": {"phoneNumber": "+4799999999",'
+    ' "timeToLiveInSeconds": 300, "smsSettings": {"body": "Your code is 123456"}}}'
+)
+EMAIL = (
+    '{"idempotencyId": "email-\'$(date +%s)\'", "recipientEmail": {"emailAddress":'
+    ' "kari@example.com", "emailSettings": {"subject": "Your code", "body": "It is 123456"}}}'
+)
+
+
+class Command(BaseCommand):
+    help = "Prepares the example project, sends one SMS through it and tells how to go on."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", default="8000", help="where the server will listen")
+
+    def handle(self, *, port: str, **options: Any) -> None:  # noqa: ARG002
+        call_command("migrate", verbosity=0)
+        Organisation.objects.get_or_create(name=ORGANISATION)
+        _make_admin()
+        shipment_id = self._send()
+        self._show_how_to_go_on(f"http://127.0.0.1:{port}", shipment_id)
+
+    def _send(self) -> str:
+        self._title("One SMS through the simulator")
+        sent = send_sms("+4799999999", "Your code is 428516", creator=ORGANISATION)
+        self.stdout.write(f"  {sent.status:15} shipment {sent.shipment_id}")
+        seen, give_up = sent.status, monotonic() + PATIENCE
+        while not is_final(seen) and monotonic() < give_up:
+            sleep(0.1)
+            now = Delivery.objects.values_list("status", flat=True).get(shipment=sent.shipment_id)
+            if now != seen:
+                self.stdout.write(f"  {now}")
+            seen = now
+        return str(sent.shipment_id)
+
+    def _show_how_to_go_on(self, address: str, shipment_id: str) -> None:
+        api = f"{address}/notifications/api/v1"
+        self._title("Try it in another terminal")
+        self.stdout.write(f"export TOKEN={tokens.issue(ORGANISATION, expires_in=24 * 3600)}\n\n")
+        for path, body in (("sms", SMS), ("email", EMAIL)):
+            self.stdout.write(
+                f'curl -sS {api}/future/orders/instant/{path} -H "Authorization: Bearer $TOKEN"'
+                f" -H 'Content-Type: application/json' -d '{body}'\n\n"
+            )
+        for path in (shipment_id, "feed"):
+            self.stdout.write(
+                f'curl -sS {api}/future/shipment/{path} -H "Authorization: Bearer $TOKEN"\n\n'
+            )
+        self._title("Look at it")
+        self.stdout.write(f"  API documents   {api}/schema/swagger/")
+        self.stdout.write(f"  Console         {address}/admin/   login {LOGIN} / {LOGIN}")
+        self.stdout.write("  Messages        .venv/bin/python manage.py simulator_inbox\n\n")
+
+    def _title(self, text: str) -> None:
+        self.stdout.write(self.style.MIGRATE_HEADING(f"\n{text}"))
+
+
+def _make_admin() -> None:
+    users = get_user_model().objects
+    if not users.filter(username=LOGIN).exists():
+        users.create_superuser(LOGIN, password=LOGIN)

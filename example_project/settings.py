@@ -1,0 +1,134 @@
+"""Settings from the environment; without any, a local playground on SQLite and the simulator."""
+
+from pathlib import Path
+
+import django
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LOCAL_SECRET_KEY = "insecure-for-local-use-only-0123456789abcdefghij"  # noqa: S105
+
+env = environ.Env()
+
+DEBUG = env.bool("DEBUG", default=True)
+SECRET_KEY = env.str("SECRET_KEY", default=LOCAL_SECRET_KEY)
+if not DEBUG and SECRET_KEY == LOCAL_SECRET_KEY:
+    raise ImproperlyConfigured(
+        "Set SECRET_KEY: with DEBUG=false the key that everybody can read is refused."
+    )
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "testserver"])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "instant_notifications",
+    "instant_notifications.simulator",
+    "example_project",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+ROOT_URLCONF = "example_project.urls"
+WSGI_APPLICATION = "example_project.wsgi.application"
+ASGI_APPLICATION = "example_project.asgi.application"
+
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Many writers: readers never wait (WAL), writers queue up (IMMEDIATE) instead of failing.
+    # FULL makes a commit outlive a power cut, which the promise of this app needs.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+else:
+    DATABASES["default"].setdefault("CONN_MAX_AGE", 600)
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+STATIC_URL = "static/"
+USE_TZ = True
+TIME_ZONE = "Europe/Oslo"
+LANGUAGE_CODE = "en"
+
+# Where a mail server is named, mail goes there; without one it is printed on the console.
+_EMAIL = env.email_url("EMAIL_URL", default="consolemail://")
+DEFAULT_FROM_EMAIL = "no-reply@example.com"
+if django.VERSION >= (6, 1):
+    _OPTIONS = {
+        "host": _EMAIL.get("EMAIL_HOST"),
+        "port": _EMAIL.get("EMAIL_PORT"),
+        "username": _EMAIL.get("EMAIL_HOST_USER"),
+        "password": _EMAIL.get("EMAIL_HOST_PASSWORD"),
+        "use_tls": _EMAIL.get("EMAIL_USE_TLS"),
+        "use_ssl": _EMAIL.get("EMAIL_USE_SSL"),
+    }
+    MAILERS = {
+        "default": {
+            "BACKEND": _EMAIL["EMAIL_BACKEND"],
+            "OPTIONS": {name: value for name, value in _OPTIONS.items() if value}
+            if _EMAIL["EMAIL_BACKEND"].endswith("smtp.EmailBackend")
+            else {},
+        }
+    }
+else:
+    vars().update(_EMAIL)
+
+INSTANT_NOTIFICATIONS = {
+    "GATEWAYS": {
+        "simulator": {
+            "BACKEND": "instant_notifications.simulator.gateway.SimulatorGateway",
+            "OPTIONS": {"deliver_after": env.float("SIMULATOR_DELIVER_AFTER", default=1.0)},
+        },
+        "mail": {"BACKEND": "instant_notifications.gateways.mail.MailGateway"},
+    },
+    "ROUTES": {
+        "sms": env.list("SMS_ROUTE", default=["simulator"]),
+        "email": env.list("EMAIL_ROUTE", default=["simulator"]),
+    },
+    "HANDOVER_BUDGET": env.float("HANDOVER_BUDGET", default=10.0),
+    "WAIT_FOR_DUPLICATE": env.float("WAIT_FOR_DUPLICATE", default=None),
+    "DEFAULT_SMS_SENDER": "Altinn",
+    "TOKEN_SIGNING_KEY": SECRET_KEY,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "instant_notifications": {
+            "handlers": ["stderr"],
+            "level": env.str("LOG_LEVEL", default="INFO"),
+        }
+    },
+}

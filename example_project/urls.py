@@ -1,0 +1,11 @@
+from django.contrib import admin
+from django.contrib.staticfiles.urls import staticfiles_urlpatterns
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("notifications/api/v1/", include("instant_notifications.api.urls")),
+    *staticfiles_urlpatterns(),
+]

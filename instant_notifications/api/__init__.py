@@ -1,0 +1,1 @@
+"""The REST API, compatible with the public Altinn Notifications API."""

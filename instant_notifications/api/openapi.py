@@ -1,0 +1,253 @@
+"""The OpenAPI document and its browser, where drf-spectacular is installed.
+
+The views stay free of it: everything a reader of the document needs is added to them here.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import path, reverse
+from django.views.decorators.http import require_safe
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerFieldExtension,
+)
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.settings import patched_settings
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from instant_notifications import __version__, tokens
+from instant_notifications.api import problems, views
+from instant_notifications.api.serializers import Member
+from instant_notifications.statuses import STAGES, OrderStatus, ShipmentType
+
+DESCRIPTION: Final = (
+    "Send one SMS or e-mail now, never twice for the same `idempotencyId`, and follow what becomes "
+    f"of it. Every call needs a bearer token with the scope `{tokens.SCOPE}`."
+)
+
+
+class MemberSchema(OpenApiSerializerFieldExtension):
+    target_class = Member
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
+        return dict(self.target.schema)
+
+
+class BearerSchema(OpenApiAuthenticationExtension):
+    target_class = "instant_notifications.api.authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:  # noqa: ARG002
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class NotificationAnswer(serializers.Serializer[Any]):
+    shipmentId = serializers.UUIDField()  # noqa: N815
+    sendersReference = serializers.CharField(required=False)  # noqa: N815
+
+
+class InstantOrderAnswer(serializers.Serializer[Any]):
+    notificationOrderId = serializers.UUIDField()  # noqa: N815
+    notification = NotificationAnswer()
+
+
+class RecipientAnswer(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(sorted(views.TYPE_WORDS.values()))
+    destination = serializers.CharField()
+    status = serializers.ChoiceField(list(STAGES))
+    lastUpdate = serializers.DateTimeField()  # noqa: N815
+
+
+class ShipmentAnswer(serializers.Serializer[Any]):
+    shipmentId = serializers.UUIDField()  # noqa: N815
+    sendersReference = serializers.CharField(required=False)  # noqa: N815
+    type = serializers.ChoiceField(list(ShipmentType))
+    status = serializers.ChoiceField(list(OrderStatus))
+    lastUpdate = serializers.DateTimeField()  # noqa: N815
+    recipients = RecipientAnswer(many=True)
+
+
+class FeedEntryAnswer(ShipmentAnswer):
+    sequenceNumber = serializers.IntegerField()  # noqa: N815
+    shipmentType = serializers.ChoiceField(list(ShipmentType))  # noqa: N815
+
+
+class ProblemAnswer(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField(required=False)
+    detail = serializers.CharField(required=False)
+    shipmentId = serializers.UUIDField(required=False)  # noqa: N815
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
+    traceId = serializers.CharField()  # noqa: N815
+
+
+Answers = dict[Any, Any]
+
+
+def _problem(status: int, meaning: str) -> Answers:
+    return {(status, problems.CONTENT_TYPE): OpenApiResponse(ProblemAnswer, meaning)}
+
+
+COMMON_ANSWERS: Final[Answers] = {
+    **_problem(401, "No bearer token, or one that is not valid."),
+    **_problem(403, "The token lacks the scope or the organisation."),
+    **_problem(500, "A bug; the `traceId` finds it in the log."),
+}
+
+SEND_ANSWERS: Final[Answers] = {
+    201: OpenApiResponse(InstantOrderAnswer, "A gateway took the message."),
+    200: OpenApiResponse(InstantOrderAnswer, "It was taken before; nothing was sent now."),
+    **_problem(400, "The request breaks a rule. All broken rules are listed."),
+    **COMMON_ANSWERS,
+    **_problem(409, "`IN-00002`: a request with this id is still being handed over."),
+    **_problem(413, "The request body is too large."),
+    **_problem(415, "The request is not JSON."),
+    **_problem(422, "`IN-00001`: refused for good. `IN-00004`: the id was used before."),
+    **_problem(503, "`NOT-00004`: certainly not sent. The id stays free."),
+    **_problem(504, "`IN-00003`: it may have been sent. It is not sent again by itself."),
+}
+
+_SMS: Final = {
+    "phoneNumber": "+4799999999",
+    "timeToLiveInSeconds": 300,
+    "smsSettings": {"sender": "Altinn", "body": "Your code is 123456"},
+}
+_EMAIL: Final = {
+    "emailAddress": "kari@example.com",
+    "emailSettings": {
+        "subject": "Your code",
+        "body": "Your code is 123456",
+        "contentType": "Plain",
+    },
+}
+
+
+def _order(**recipient: Any) -> dict[str, Any]:
+    return {"idempotencyId": "login-0001", "sendersReference": "session-17", **recipient}
+
+
+SEND_OPERATIONS: Final[Sequence[tuple[Any, str, str, dict[str, Any]]]] = (
+    (views.InstantSmsView, "sendSms", "Send one SMS now", _order(recipientSms=_SMS)),
+    (views.InstantEmailView, "sendEmail", "Send one e-mail now", _order(recipientEmail=_EMAIL)),
+    (
+        views.DeprecatedInstantView,
+        "sendSmsDeprecated",
+        "Send one SMS now (first form)",
+        _order(recipient={"recipientSms": _SMS}),
+    ),
+)
+
+
+def _describe() -> None:
+    """Add to each operation what its code does not say."""
+    for view, operation_id, summary, example in SEND_OPERATIONS:
+        deprecated = view is views.DeprecatedInstantView
+        _extend(
+            view,
+            "post",
+            operation_id=operation_id,
+            summary=summary,
+            deprecated=deprecated or None,
+            tags=["Instant orders"],
+            request=view.serializer_class,
+            responses=SEND_ANSWERS,
+            examples=[OpenApiExample("Order", value=example, request_only=True)],
+        )
+    _extend(
+        views.ShipmentView,
+        "get",
+        operation_id="getShipment",
+        summary="Delivery manifest of one shipment",
+        tags=["Shipments"],
+        parameters=[OpenApiParameter("shipment_id", {"type": "string", "format": "uuid"}, "path")],
+        responses={
+            200: ShipmentAnswer,
+            **COMMON_ANSWERS,
+            **_problem(404, "`NOT-00003`: no such shipment of yours."),
+        },
+    )
+    _extend(
+        views.FeedView,
+        "get",
+        operation_id="getStatusFeed",
+        summary="Status feed of the calling organisation",
+        tags=["Shipments"],
+        parameters=[
+            OpenApiParameter("seq", int, description="Exclusive cursor.", default=0),
+            OpenApiParameter("pageSize", int, description="Held to 1…500.", default=500),
+            OpenApiParameter("orderBy", str, enum=["asc", "desc"], default="asc"),
+        ],
+        responses={
+            200: FeedEntryAnswer(many=True),
+            **COMMON_ANSWERS,
+            **_problem(400, "A query value makes no sense."),
+        },
+    )
+
+
+def _extend(view: Any, method: str, **described: Any) -> None:
+    # The host may have another DEFAULT_SCHEMA_CLASS, so ours is named on the view itself.
+    view.schema = AutoSchema()
+    handle = _own_method(view, method)
+    handle.kwargs = {"schema": AutoSchema}
+    setattr(view, method, extend_schema(**described)(handle))
+
+
+def _own_method(view: Any, method: str) -> Any:
+    """A function of the view's own, so that its siblings keep theirs."""
+    inherited = getattr(view, method)
+
+    def handle(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response: Response = inherited(self, request, *args, **kwargs)
+        return response
+
+    handle.__name__ = method
+    handle.__doc__ = view.__doc__
+    return handle
+
+
+@require_safe
+def document(request: HttpRequest) -> JsonResponse:
+    """The OpenAPI document of our routes only, addressed as the host has mounted them."""
+    root = request.build_absolute_uri(_route(request, "schema")).removesuffix("/schema/")
+    return JsonResponse({**_generated(), "servers": [{"url": root}]})
+
+
+@require_safe
+def swagger(request: HttpRequest) -> HttpResponse:
+    """Swagger UI from the installed package: nothing is fetched from elsewhere."""
+    context = {"document_url": _route(request, "schema")}
+    return render(request, "instant_notifications/swagger.html", context)
+
+
+def _route(request: HttpRequest, name: str) -> str:
+    match = request.resolver_match
+    return reverse(f"{match.namespace if match else 'instant_notifications'}:{name}")
+
+
+@cache
+def _generated() -> Mapping[str, Any]:
+    """The document but for its address, which depends on the request."""
+    _describe()
+    # The host's hooks are made for the host's own API.
+    with patched_settings({"PREPROCESSING_HOOKS": [], "POSTPROCESSING_HOOKS": []}):
+        generator = SchemaGenerator(urlconf="instant_notifications.api.urls")
+        generated = generator.get_schema(public=True)
+    info = {"title": "Instant notifications", "version": __version__, "description": DESCRIPTION}
+    return {**generated, "info": info}
+
+
+urlpatterns = [path("", document, name="schema"), path("swagger/", swagger, name="swagger")]

@@ -1,0 +1,177 @@
+"""The requests of the contract: which members there are, and the rule that each must keep."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rest_framework import serializers
+
+from instant_notifications import orders, rules
+from instant_notifications.api.problems import InvalidRequest
+
+Schema = Mapping[str, Any]
+
+
+class Member(serializers.Field[Any, Any, Any, Any]):
+    """A JSON member that keeps one of our rules. Absent, null and blank are one and the same."""
+
+    def __init__(self, rule: rules.Rule, schema: Schema, *, blank_means: str | None = None) -> None:
+        super().__init__(required=blank_means is None)
+        self.rule = rule
+        self.schema = schema
+        self.blank_means = blank_means
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if (
+            data is serializers.empty
+            or data is None
+            or (isinstance(data, str) and not data.strip())
+        ):
+            if self.blank_means is None:
+                raise serializers.ValidationError([rules.REQUIRED.format(name=self.field_name)])
+            return self.blank_means
+        try:
+            return self.checked(data)
+        except rules.Broken as broken:
+            raise serializers.ValidationError([str(broken)]) from None
+
+    def checked(self, data: Any) -> Any:
+        return self.rule(data, str(self.field_name))
+
+
+class Sender(Member):
+    """A sender that the calling organisation may use."""
+
+    def __init__(self, rule_of: Callable[[str], rules.Rule], schema: Schema) -> None:
+        super().__init__(rule_of(""), schema, blank_means="")
+        self.rule_of = rule_of
+
+    def checked(self, data: Any) -> Any:
+        return self.rule_of(self.context["creator"])(data, str(self.field_name))
+
+
+class Object(serializers.Serializer[Any]):
+    """A JSON object; members it does not name are ignored."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is serializers.empty or data is None:
+            raise serializers.ValidationError([rules.REQUIRED.format(name=self.field_name)])
+        if not isinstance(data, Mapping):
+            raise serializers.ValidationError([rules.NOT_OBJECT])
+        return self.to_internal_value(data)
+
+
+def text_schema(limit: int | None = None, **more: Any) -> Schema:
+    bounds = {"minLength": 1} | ({} if limit is None else {"maxLength": limit})
+    return {"type": "string", **bounds, **more}
+
+
+class SmsSettings(Object):
+    sender = Sender(rules.sms_sender_of, text_schema(rules.MAX_SENDER_LENGTH))
+    body = Member(rules.sms_body, text_schema())
+
+
+class RecipientSms(Object):
+    phoneNumber = Member(rules.mobile_number, text_schema(examples=["+4799999999"]))  # noqa: N815
+    timeToLiveInSeconds = Member(  # noqa: N815
+        rules.time_to_live,
+        {"type": "integer", "minimum": rules.MIN_TIME_TO_LIVE, "maximum": rules.MAX_TIME_TO_LIVE},
+    )
+    smsSettings = SmsSettings()  # noqa: N815
+
+
+class EmailSettings(Object):
+    subject = Member(rules.email_subject, text_schema(rules.MAX_SUBJECT_LENGTH))
+    body = Member(rules.email_body, text_schema())
+    senderEmailAddress = Sender(  # noqa: N815
+        rules.email_sender_of, text_schema(format="email")
+    )
+    contentType = Member(  # noqa: N815
+        rules.content_type,
+        {"type": "string", "enum": list(rules.CONTENT_TYPES), "default": "Plain"},
+        blank_means="Plain",
+    )
+
+
+class RecipientEmail(Object):
+    emailAddress = Member(rules.email_address, text_schema(format="email"))  # noqa: N815
+    emailSettings = EmailSettings()  # noqa: N815
+
+
+class InstantOrder(Object):
+    """What every instant request carries."""
+
+    idempotencyId = Member(  # noqa: N815
+        rules.idempotency_id, text_schema(rules.MAX_REFERENCE_LENGTH)
+    )
+    sendersReference = Member(  # noqa: N815
+        rules.senders_reference, text_schema(rules.MAX_REFERENCE_LENGTH), blank_means=""
+    )
+
+    def draft(self, creator: str) -> orders.Draft:
+        """The message to send; raises ``InvalidRequest`` with every broken rule."""
+        self._context = {"creator": creator}
+        if not self.is_valid():
+            raise InvalidRequest(dict(_by_path(self.errors)))
+        members = self.validated_data
+        return self.draft_from(
+            members,
+            creator=creator,
+            idempotency_id=members["idempotencyId"],
+            senders_reference=members["sendersReference"],
+        )
+
+    def draft_from(self, members: Mapping[str, Any], **draft: Any) -> orders.Draft:
+        raise NotImplementedError
+
+
+class InstantSms(InstantOrder):
+    recipientSms = RecipientSms()  # noqa: N815
+
+    def draft_from(self, members: Mapping[str, Any], **draft: Any) -> orders.Draft:
+        recipient = members["recipientSms"]
+        return orders.sms_draft(
+            destination=recipient["phoneNumber"],
+            time_to_live=recipient["timeToLiveInSeconds"],
+            body=recipient["smsSettings"]["body"],
+            sender=recipient["smsSettings"]["sender"],
+            **draft,
+        )
+
+
+class Recipient(Object):
+    recipientSms = RecipientSms()  # noqa: N815
+
+
+class DeprecatedInstantSms(InstantOrder):
+    """The SMS request with its recipient one level deeper."""
+
+    recipient = Recipient()
+
+    def draft_from(self, members: Mapping[str, Any], **draft: Any) -> orders.Draft:
+        return InstantSms().draft_from(members["recipient"], **draft)
+
+
+class InstantEmail(InstantOrder):
+    recipientEmail = RecipientEmail()  # noqa: N815
+
+    def draft_from(self, members: Mapping[str, Any], **draft: Any) -> orders.Draft:
+        recipient = members["recipientEmail"]
+        email = recipient["emailSettings"]
+        return orders.email_draft(
+            destination=recipient["emailAddress"],
+            subject=email["subject"],
+            body=email["body"],
+            content_type=email["contentType"],
+            sender=email["senderEmailAddress"],
+            **draft,
+        )
+
+
+def _by_path(errors: Any, prefix: str = "") -> Iterator[tuple[str, Sequence[str]]]:
+    """Nested errors as the JSON paths the caller wrote."""
+    for name, found in errors.items():
+        path = f"{prefix}{name}"
+        if isinstance(found, Mapping):
+            yield from _by_path(found, f"{path}.")
+        else:
+            yield path, [str(message) for message in found]

@@ -1,0 +1,19 @@
+"""``path("notifications/api/v1/", include("instant_notifications.api.urls"))``"""
+
+from django.apps import apps
+from django.urls import URLPattern, URLResolver, include, path
+
+from instant_notifications.api import views
+
+app_name = "instant_notifications"
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("future/orders/instant/sms", views.InstantSmsView.as_view(), name="instant-sms"),
+    path("future/orders/instant/email", views.InstantEmailView.as_view(), name="instant-email"),
+    path("future/orders/instant", views.DeprecatedInstantView.as_view(), name="instant"),
+    path("future/shipment/feed", views.FeedView.as_view(), name="feed"),
+    path("future/shipment/<str:shipment_id>", views.ShipmentView.as_view(), name="shipment"),
+]
+
+if apps.is_installed("drf_spectacular"):
+    urlpatterns += [path("schema/", include("instant_notifications.api.openapi"))]

@@ -1,0 +1,174 @@
+"""System checks: what is wrong with the settings, said before the first message is lost."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+
+from instant_notifications import tokens
+from instant_notifications.conf import SETTINGS, SETTINGS_NAME, settings, written
+from instant_notifications.exceptions import NotConfigured
+from instant_notifications.gateways import gateway_class, gateways
+from instant_notifications.statuses import Channel
+
+PREFIX = "instant_notifications"
+
+
+@register(PREFIX)
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
+    misspelt = [*_unknown_settings(), *_unusable_values()]
+    # What follows reads the values; with unusable ones it would only repeat itself.
+    return misspelt or [*_routes(), *_gateways(), *_issuers()]
+
+
+def _unknown_settings() -> Iterator[CheckMessage]:
+    for name in written():
+        if name not in SETTINGS:
+            yield Error(
+                f"{SETTINGS_NAME} has no setting {name!r}.",
+                hint=f"The settings are {', '.join(sorted(SETTINGS))}.",
+                id=f"{PREFIX}.E001",
+            )
+
+
+def _unusable_values() -> Iterator[CheckMessage]:
+    for name, value in written().items():
+        if name in SETTINGS and not SETTINGS[name].accepts(value):
+            yield Error(
+                f"{SETTINGS_NAME}[{name!r}] has a value that makes no sense.",
+                hint=SETTINGS[name].meaning,
+                id=f"{PREFIX}.E002",
+            )
+
+
+def _routes() -> Iterator[CheckMessage]:
+    for channel, aliases in settings.ROUTES.items():
+        if channel not in list(Channel):
+            yield Error(
+                f"{SETTINGS_NAME}['ROUTES'] names an unknown channel {channel!r}.",
+                hint=f"The channels are {', '.join(Channel)}.",
+                id=f"{PREFIX}.E003",
+            )
+            continue
+        for alias in aliases:
+            yield from _route(Channel(channel), alias)
+
+
+def _route(channel: Channel, alias: str) -> Iterator[CheckMessage]:
+    if alias not in settings.GATEWAYS:
+        yield Error(
+            f"The route of {channel} names an unknown gateway {alias!r}.",
+            hint=f"Add it to {SETTINGS_NAME}['GATEWAYS'], which has: "
+            f"{', '.join(sorted(settings.GATEWAYS)) or 'none'}.",
+            id=f"{PREFIX}.E004",
+        )
+        return
+    try:
+        carries = gateway_class(alias, settings.GATEWAYS[alias]).channels
+    except NotConfigured:
+        return  # said once, by _gateways
+    if channel not in carries:
+        yield Error(
+            f"The gateway {alias!r} cannot carry {channel}.",
+            hint=f"It carries {', '.join(sorted(carries))}.",
+            id=f"{PREFIX}.E005",
+        )
+
+
+def _gateways() -> Iterator[CheckMessage]:
+    for alias in settings.GATEWAYS:
+        try:
+            yield from gateways.create(alias).check()
+        except NotConfigured as error:
+            yield Error(str(error), id=f"{PREFIX}.E006")
+
+
+def _issuers() -> Iterator[CheckMessage]:
+    key = settings.TOKEN_SIGNING_KEY
+    if key and len(key.encode()) < tokens.MIN_SECRET_BYTES:
+        yield Error(
+            f"{SETTINGS_NAME}['TOKEN_SIGNING_KEY'] is too short to be a secret.",
+            hint=f"Use at least {tokens.MIN_SECRET_BYTES} random bytes.",
+            id=f"{PREFIX}.E007",
+        )
+    for configured in settings.TOKEN_ISSUERS:
+        try:
+            tokens.issuer_from(configured)
+        except NotConfigured as error:
+            yield Error(f"{SETTINGS_NAME}['TOKEN_ISSUERS']: {error}", id=f"{PREFIX}.E008")
+
+
+@register(PREFIX, deploy=True)
+def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
+    return [
+        Warning(message, hint=hint, id=f"{PREFIX}.{number}")
+        for number, holds, message, hint in _DEPLOYMENT_RISKS
+        if holds()
+    ]
+
+
+def _nobody_may_call() -> bool:
+    return not (settings.TOKEN_SIGNING_KEY or settings.TOKEN_ISSUERS)
+
+
+def _simulator_in_a_route() -> bool:
+    backends = [
+        str(settings.GATEWAYS.get(alias, {}).get("BACKEND", ""))
+        for aliases in settings.ROUTES.values()
+        for alias in aliases
+    ]
+    return any(backend.startswith("instant_notifications.simulator.") for backend in backends)
+
+
+def _keys_hang_on_secret_key() -> bool:
+    return not settings.ENCRYPTION_KEYS
+
+
+def _default_secrets() -> bool:
+    secrets = [
+        str(django_settings.SECRET_KEY),
+        settings.TOKEN_SIGNING_KEY,
+        *settings.ENCRYPTION_KEYS,
+        *(str(issuer.get("KEY", "")) for issuer in settings.TOKEN_ISSUERS),
+    ]
+    return any("insecure" in secret for secret in secrets)
+
+
+def _no_route() -> bool:
+    return not any(settings.ROUTES.values())
+
+
+_DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
+    (
+        "W001",
+        _nobody_may_call,
+        "No token is accepted, so nobody can call the API.",
+        f"Set {SETTINGS_NAME}['TOKEN_ISSUERS'] or ['TOKEN_SIGNING_KEY'], or silence this.",
+    ),
+    (
+        "W002",
+        _simulator_in_a_route,
+        "A route leads to the simulator: its messages reach nobody.",
+        "Put a real gateway into the route.",
+    ),
+    (
+        "W003",
+        _default_secrets,
+        "A secret still has a value meant for development.",
+        'Replace every secret that contains "insecure".',
+    ),
+    (
+        "W004",
+        _keys_hang_on_secret_key,
+        "Stored data is encrypted with SECRET_KEY: replaced without a fallback, it is lost.",
+        f"Set {SETTINGS_NAME}['ENCRYPTION_KEYS'] to a secret of its own.",
+    ),
+    (
+        "W005",
+        _no_route,
+        "No channel has a gateway, so nothing can be sent.",
+        f"List gateways in {SETTINGS_NAME}['ROUTES'].",
+    ),
+)

@@ -1,0 +1,195 @@
+"""Every setting of the app: name, type, default and meaning, in one place.
+
+A host writes one dict, ``INSTANT_NOTIFICATIONS``. Each access reads through to it, so that
+``override_settings`` works and nothing is ever stale.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from django.conf import settings as django_settings
+
+T = TypeVar("T")
+
+SETTINGS_NAME = "INSTANT_NOTIFICATIONS"
+HOUR = 60 * 60
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """One key of the dict; ``accepts`` says whether a host's value makes sense."""
+
+    name: str
+    default: T
+    meaning: str
+    accepts: Callable[[Any], bool]
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> "Setting[T] | T":
+        if instance is None:
+            return self
+        value: T = written().get(self.name, self.default)
+        return value
+
+
+def written() -> Mapping[str, Any]:
+    """What the host wrote, unchecked."""
+    value: Mapping[str, Any] = getattr(django_settings, SETTINGS_NAME, {})
+    return value
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _not_negative(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _one_of(*words: str) -> Callable[[object], bool]:
+    return lambda value: value in words
+
+
+def _or_none(accepts: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or accepts(value)
+
+
+class Settings:
+    """Attribute access to the settings in force."""
+
+    GATEWAYS = Setting[Mapping[str, Mapping[str, Any]]](
+        "GATEWAYS",
+        {"mail": {"BACKEND": "instant_notifications.gateways.mail.MailGateway"}},
+        'Gateways by alias, written like `CACHES`: `{alias: {"BACKEND": path, "OPTIONS": {…}}}`.',
+        _mapping,
+    )
+    ROUTES = Setting[Mapping[str, Sequence[str]]](
+        "ROUTES",
+        {"sms": [], "email": ["mail"]},
+        "For each channel (`sms`, `email`) the gateway aliases in order of preference.",
+        _mapping,
+    )
+    HANDOVER_BUDGET = Setting[float](
+        "HANDOVER_BUDGET",
+        10.0,
+        "Seconds one hand-over may take in all, whatever the number of gateways. "
+        "A reservation's lease is twice this.",
+        _positive,
+    )
+    WAIT_FOR_DUPLICATE = Setting[float | None](
+        "WAIT_FOR_DUPLICATE",
+        None,
+        "Seconds a request waits for an equal one that is still being sent; "
+        "`None` means the hand-over budget.",
+        _or_none(_not_negative),
+    )
+    IDEMPOTENCY_MISMATCH = Setting[Literal["replay", "reject"]](
+        "IDEMPOTENCY_MISMATCH",
+        "replay",
+        "A known id with other content: `replay` answers as before and marks the answer; "
+        "`reject` answers 422 `IN-00004`.",
+        _one_of("replay", "reject"),
+    )
+    UNKNOWN_OUTCOME = Setting[Literal["keep", "resend"]](
+        "UNKNOWN_OUTCOME",
+        "keep",
+        "A repeat of a message that may have been sent: `keep` answers 504 again; `resend` sends "
+        "it once more, for messages where a duplicate is better than none.",
+        _one_of("keep", "resend"),
+    )
+    EXPIRY_GRACE = Setting[float](
+        "EXPIRY_GRACE",
+        60.0,
+        "Seconds after expiry before a delivery without a final receipt counts as `*_Failed_TTL`.",
+        _not_negative,
+    )
+    EMAIL_LIFETIME = Setting[int](
+        "EMAIL_LIFETIME",
+        48 * HOUR,
+        "Seconds an e-mail may be handed over after its creation.",
+        _positive,
+    )
+    FEED = Setting[Literal["completed", "every"]](
+        "FEED",
+        "completed",
+        "What makes a feed entry: an order's `completed` state, or `every` status change.",
+        _one_of("completed", "every"),
+    )
+    DEFAULT_CREATOR = Setting[str](
+        "DEFAULT_CREATOR",
+        "local",
+        "The organisation that messages sent from Python or the command line belong to.",
+        _text,
+    )
+    DEFAULT_SMS_SENDER = Setting[str](
+        "DEFAULT_SMS_SENDER",
+        "",
+        "SMS sender where a message names none; blank: the gateway's.",
+        _text,
+    )
+    DEFAULT_EMAIL_SENDER = Setting[str](
+        "DEFAULT_EMAIL_SENDER",
+        "",
+        "From-address where a message names none; blank: Django's `DEFAULT_FROM_EMAIL`.",
+        _text,
+    )
+    APPROVED_SENDERS = Setting[Mapping[str, Mapping[str, Sequence[str]]]](
+        "APPROVED_SENDERS",
+        {},
+        'Senders an organisation may name: `{"ttd": {"sms": ["Altinn"], "email": ["a@b.no"]}}`. '
+        "Organisations and channels not listed may name any.",
+        _mapping,
+    )
+    ALLOWED_REGIONS = Setting[Sequence[str] | None](
+        "ALLOWED_REGIONS",
+        None,
+        'Regions SMS may go to, e.g. `["NO", "SE"]`; `None` allows all.',
+        _or_none(_texts),
+    )
+    MAX_REQUEST_BYTES = Setting[int](
+        "MAX_REQUEST_BYTES", 1_000_000, "A larger request body is answered 413.", _positive
+    )
+    ENCRYPTION_KEYS = Setting[Sequence[str]](
+        "ENCRYPTION_KEYS",
+        (),
+        "Secrets that destinations and contents are encrypted with, the newest first; older ones "
+        "only read. Empty: `SECRET_KEY` and `SECRET_KEY_FALLBACKS`.",
+        _texts,
+    )
+    TOKEN_SIGNING_KEY = Setting[str](
+        "TOKEN_SIGNING_KEY",
+        "",
+        "Secret of at least 32 bytes for the project's own tokens (`manage.py issue_token`); "
+        "blank: none are issued or accepted.",
+        _text,
+    )
+    TOKEN_ISSUERS = Setting[Sequence[Mapping[str, Any]]](
+        "TOKEN_ISSUERS",
+        (),
+        "Issuers whose tokens are accepted, each with `JWKS_URL` or `KEY`, and optionally `ISSUER`,"
+        " `AUDIENCE` and `ALGORITHMS`.",
+        lambda value: isinstance(value, list | tuple) and all(map(_mapping, value)),
+    )
+
+
+SETTINGS: Mapping[str, Setting[Any]] = {
+    name: value for name, value in vars(Settings).items() if isinstance(value, Setting)
+}
+
+settings = Settings()

@@ -1,0 +1,179 @@
+"""Hand one delivery over: walk the channel's gateways, then write down what came of it.
+
+While a gateway is talked to no transaction is open, and a pooled database connection goes back to
+its pool.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from time import monotonic, sleep
+from typing import Final
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.utils import timezone
+
+from instant_notifications import feed
+from instant_notifications.conf import settings
+from instant_notifications.exceptions import (
+    HandoverFailed,
+    NotConfigured,
+    OutcomeUnknown,
+    Rejected,
+    Unavailable,
+)
+from instant_notifications.feed import Change
+from instant_notifications.gateways import BaseGateway, Message, Receipt, gateways
+from instant_notifications.models import Delivery, primary
+from instant_notifications.statuses import WORDS, Cause, Channel, Handover
+
+logger = logging.getLogger("instant_notifications")
+
+LEASE_FACTOR: Final = 2
+"""A lease outlasts its hand-over's budget by as much again, for a slow machine's sake."""
+
+RECORD_PAUSES: Final = (0.1, 0.4, 1.5)
+"""Seconds between the tries to write an outcome down while the database is away."""
+
+
+def lease() -> timedelta:
+    return timedelta(seconds=LEASE_FACTOR * settings.HANDOVER_BUDGET)
+
+
+def require_route(channel: Channel) -> Sequence[str]:
+    """The channel's gateway aliases, in order of preference; at least one."""
+    aliases = settings.ROUTES.get(channel, ())
+    if not aliases:
+        raise NotConfigured(
+            f"No gateway carries {channel} yet. "
+            f"List at least one in INSTANT_NOTIFICATIONS['ROUTES']['{channel}']."
+        )
+    return aliases
+
+
+def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
+    """Send a delivery that the caller has claimed, by the first gateway of ``route`` that can.
+
+    Returns it as recorded; raises one of the three failures once that is recorded.
+    """
+    attempt = delivery.attempts
+    release_pooled_connection()
+    try:
+        gateway, receipt = _walk(delivery, route)
+    except HandoverFailed as failure:
+        _record(delivery, _change_for(failure, Channel(delivery.channel), attempt))
+        raise
+    words = WORDS[Channel(delivery.channel)]
+    change = Change(
+        cause=Cause.HANDOVER,
+        status=receipt.status or words.accepted,
+        handover=Handover.TAKEN,
+        attempt=attempt,
+        last_word=not gateway.reports_receipts,
+        gateway=gateway.alias,
+        gateway_reference=receipt.gateway_reference,
+        gateway_word=receipt.word,
+    )
+    return _record(delivery, change)
+
+
+def safe_to_repeat(delivery: Delivery) -> Sequence[str]:
+    """The route by which a message that may have been sent can go again, if there is one.
+
+    Only the gateway it may have gone by knows it; so it must be that one, and it must send a
+    reference once however often it is asked.
+    """
+    route = require_route(Channel(delivery.channel))
+    if settings.UNKNOWN_OUTCOME == "resend":
+        return route
+    candidates = [delivery.gateway] if delivery.gateway else route
+    if len(candidates) == 1 and gateways[candidates[0]].deduplicates:
+        return candidates
+    return ()
+
+
+def release_pooled_connection() -> None:
+    """Give the connection back where a pool can lend it to somebody else meanwhile."""
+    connection = connections[primary()]
+    if getattr(connection, "pool", None) and not connection.in_atomic_block:
+        connection.close()
+
+
+def _walk(delivery: Delivery, route: Sequence[str]) -> tuple[BaseGateway, Receipt]:
+    deadline = monotonic() + settings.HANDOVER_BUDGET
+    failure = Unavailable("out of time")
+    for alias in route:
+        try:
+            gateway = gateways[alias]
+            return gateway, gateway.hand_over(_message(delivery, gateway, deadline))
+        except Unavailable as unavailable:
+            failure = unavailable
+        except NotConfigured:
+            logger.exception("gateway not configured gateway=%s", alias)
+            failure = Unavailable("not configured")
+    raise failure
+
+
+def _message(delivery: Delivery, gateway: BaseGateway, deadline: float) -> Message:
+    """What the gateway needs to know, with the life and the time that remain."""
+    timeout = deadline - monotonic()
+    if timeout <= 0:
+        raise Unavailable("out of time")
+    life = (delivery.expires_at - timezone.now()).total_seconds()
+    if life <= 0:
+        raise Rejected("expired", status=WORDS[Channel(delivery.channel)].expired)
+    if not (delivery.destination and delivery.content):
+        raise Rejected("erased", status=WORDS[Channel(delivery.channel)].failed)
+    unit = gateway.time_to_live_unit
+    content = json.loads(delivery.content)
+    return Message(
+        reference=str(delivery.pk),
+        channel=Channel(delivery.channel),
+        destination=delivery.destination,
+        body=content["body"],
+        sender=content["sender"],
+        subject=content.get("subject", ""),
+        content_type=content.get("content_type", "Plain"),
+        time_to_live=max(unit, math.floor(life / unit) * unit),
+        attempt=delivery.attempts,
+        timeout=timeout,
+    )
+
+
+def _change_for(failure: HandoverFailed, channel: Channel, attempt: int) -> Change:
+    status: str | None
+    if isinstance(failure, Rejected):
+        handover, status = Handover.REFUSED, failure.status or WORDS[channel].failed
+    elif isinstance(failure, Unavailable):
+        handover, status = Handover.OPEN, WORDS[channel].new
+    else:
+        handover, status = Handover.UNKNOWN, None
+    return Change(
+        cause=Cause.HANDOVER,
+        status=status,
+        handover=handover,
+        attempt=attempt,
+        gateway=failure.gateway,
+        gateway_word=failure.reason,
+    )
+
+
+def _record(delivery: Delivery, change: Change) -> Delivery:
+    """Write the outcome down, also when the database has to come back first."""
+    for pause in (*RECORD_PAUSES, None):
+        try:
+            return feed.record_status(delivery.pk, change)
+        except (InterfaceError, OperationalError) as error:
+            logger.warning(
+                "outcome not recorded yet delivery=%s %s", delivery.pk, type(error).__name__
+            )
+            connections[primary()].close()
+            if pause is None:
+                break
+            sleep(pause)
+        except DatabaseError as error:
+            logger.error("outcome refused delivery=%s %s", delivery.pk, type(error).__name__)  # noqa: TRY400
+            break
+    raise OutcomeUnknown("the outcome could not be recorded")

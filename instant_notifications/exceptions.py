@@ -1,0 +1,88 @@
+"""What can go wrong, in words a caller can act on.
+
+No message, attribute or cause of these ever holds a destination, a content or a code.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+from uuid import UUID
+
+
+class NotificationError(Exception):
+    """Base of everything this app raises on purpose."""
+
+
+class NotConfigured(NotificationError):  # noqa: N818 (reads as a sentence where it is raised)
+    """The host's settings lack something; the text says what to set."""
+
+
+class OpenTransaction(NotificationError):  # noqa: N818
+    """A message was to be sent while a database transaction was open."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A message cannot be sent inside an open transaction: if it were rolled back, the "
+            "message would have left without a trace. Send after the commit, for example with "
+            "transaction.on_commit()."
+        )
+
+
+class InvalidMessage(NotificationError):  # noqa: N818
+    """The message breaks a rule; ``errors`` tells which, by argument name."""
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        self.errors = errors
+        super().__init__("; ".join(f"{name}: {' '.join(said)}" for name, said in errors.items()))
+
+
+class HandoverFailed(NotificationError):  # noqa: N818
+    """The gateways did not take the message.
+
+    ``reason`` is safe to log. Of a message that was reserved, ``order_id`` and ``shipment_id``
+    tell where to look.
+    """
+
+    summary: ClassVar[str] = "The message was not handed over."
+    order_id: UUID | None = None
+    shipment_id: UUID | None = None
+    gateway: str = ""
+
+    def __init__(self, reason: str = "", *, retry_after: int | None = None) -> None:
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(f"{self.summary} ({reason})" if reason else self.summary)
+
+
+class Rejected(HandoverFailed):
+    """Final: no gateway will ever take this message. ``status`` is the word to record."""
+
+    summary = "The gateway refused the message."
+
+    def __init__(self, reason: str = "", *, status: str = "") -> None:
+        self.status = status
+        super().__init__(reason)
+
+
+class Unavailable(HandoverFailed):
+    """Certainly not sent, so the next gateway or a later attempt is safe."""
+
+    summary = "No gateway could take the message now; it was not sent."
+
+
+class OutcomeUnknown(HandoverFailed):
+    """It may have been sent. Never tried again by itself."""
+
+    summary = "It is not known whether the message was sent."
+
+
+class StillUnderWay(HandoverFailed):
+    """Another request with the same idempotency id is still handing the message over."""
+
+    summary = "A message with this idempotency id is still being handed over."
+
+
+class ContentMismatch(NotificationError):  # noqa: N818
+    """The idempotency id was used before, with other content (strict mode)."""
+
+    def __init__(self) -> None:
+        super().__init__("This idempotency id was used before with other content.")

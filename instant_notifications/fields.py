@@ -1,0 +1,41 @@
+"""The encrypted model field. Migrations name its path: do not move it."""
+
+import logging
+from typing import Any
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from instant_notifications import privacy
+
+logger = logging.getLogger("instant_notifications")
+
+
+class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
+    """Text that the database holds only as ciphertext.
+
+    It cannot be searched; keep a digest beside it for that. ``None`` means erased; what no key
+    in force can open reads as ``None`` too, so that one lost key never breaks a whole list.
+    """
+
+    def get_prep_value(self, value: Any) -> str | None:
+        text = super().get_prep_value(value)
+        return None if text is None else privacy.encrypt(text)
+
+    def from_db_value(
+        self,
+        value: str | None,
+        expression: Any,  # noqa: ARG002
+        connection: BaseDatabaseWrapper,  # noqa: ARG002
+    ) -> str | None:
+        if value is None:
+            return None
+        try:
+            return privacy.decrypt(value)
+        except privacy.Unreadable:
+            logger.exception("ciphertext unreadable field=%s", self.name)
+            return None
+
+    def get_lookup(self, lookup_name: str) -> Any:
+        """Only ``isnull`` makes sense on ciphertext."""
+        return super().get_lookup(lookup_name) if lookup_name == "isnull" else None

@@ -1,0 +1,121 @@
+"""The contract between the app and a gateway, readable in one file.
+
+A gateway sees no model: a ``Message`` goes in, a ``Receipt`` comes out, or one of the three
+failures is raised. Subclasses implement ``send`` and raise what they know; whatever else escapes
+from them counts as ``OutcomeUnknown``, because it may have left.
+"""
+
+import logging
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, ClassVar, final
+
+from django.core.checks import CheckMessage
+
+from instant_notifications.exceptions import HandoverFailed, NotConfigured, OutcomeUnknown
+from instant_notifications.statuses import Channel
+
+logger = logging.getLogger("instant_notifications.gateways")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Everything a gateway needs to know. Its repr holds nothing personal."""
+
+    reference: str
+    """Ours, unique to the delivery and the same in each attempt."""
+    channel: Channel
+    destination: str = field(repr=False)
+    body: str = field(repr=False)
+    sender: str = field(default="", repr=False)
+    subject: str = field(default="", repr=False)
+    content_type: str = "Plain"
+    time_to_live: int = 0
+    """Whole seconds that remain of the message's life, at least the gateway's unit."""
+    attempt: int = 1
+    timeout: float = 10.0
+    """Seconds this gateway may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a gateway says of a message: on taking it, or later."""
+
+    gateway_reference: str = ""
+    reference: str = ""
+    """Ours, where the gateway repeats it."""
+    status: str | None = None
+    """Our word for it; ``None`` for a word we do not know."""
+    word: str = ""
+    """The gateway's own word."""
+
+
+class BaseGateway:
+    """One provider: both directions, its vocabulary and its options."""
+
+    channels: ClassVar[frozenset[Channel]]
+    """What it can carry."""
+
+    reports_receipts: bool = True
+    """Does it say later what became of a message? If not, its acceptance is the last word."""
+
+    deduplicates: bool = False
+    """Does it send a message once however often it is given the same reference?"""
+
+    time_to_live_unit: int = 1
+    """Seconds in the unit its lifetimes are counted in."""
+
+    def __init__(self, alias: str, **options: Any) -> None:
+        self.alias = alias
+        if options:
+            names = ", ".join(sorted(options))
+            raise NotConfigured(f"Gateway {alias!r} does not know the option(s) {names}.")
+
+    def send(self, message: Message) -> Receipt:
+        """Hand ``message`` to the provider within ``message.timeout`` seconds.
+
+        Raises ``Rejected``, ``Unavailable`` or ``OutcomeUnknown``.
+        """
+        raise NotImplementedError
+
+    def check(self) -> Iterable[CheckMessage]:
+        """Problems of the configuration that can be seen without any traffic."""
+        return ()
+
+    @final
+    def hand_over(self, message: Message) -> Receipt:
+        """``send``, timed, logged, and with every failure sorted into the three."""
+        started = monotonic()
+        outcome = "taken"
+        try:
+            return self._send_or_fail(message)
+        except HandoverFailed as failure:
+            failure.gateway = self.alias
+            outcome = type(failure).__name__
+            raise
+        finally:
+            logger.info(
+                "handover gateway=%s channel=%s reference=%s attempt=%d outcome=%s duration_ms=%d",
+                self.alias,
+                message.channel,
+                message.reference,
+                message.attempt,
+                outcome,
+                (monotonic() - started) * 1000,
+            )
+
+    def _send_or_fail(self, message: Message) -> Receipt:
+        try:
+            return self.send(message)
+        except HandoverFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 (closed by default)
+            raise OutcomeUnknown(_where(error)) from None
+
+
+def _where(error: Exception) -> str:
+    """The kind and place of an unforeseen error; its text may hold what must not be logged."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"

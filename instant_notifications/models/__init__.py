@@ -1,0 +1,26 @@
+"""The rows behind a message, from the order that asked for it to the feed that reports it."""
+
+from instant_notifications.models.databases import primary
+from instant_notifications.models.feed import FeedEntry, Organisation
+from instant_notifications.models.identifiers import uuid7
+from instant_notifications.models.orders import (
+    Delivery,
+    DeliveryQuerySet,
+    IdempotencyRecord,
+    Order,
+    Shipment,
+    StatusEvent,
+)
+
+__all__ = [
+    "Delivery",
+    "DeliveryQuerySet",
+    "FeedEntry",
+    "IdempotencyRecord",
+    "Order",
+    "Organisation",
+    "Shipment",
+    "StatusEvent",
+    "primary",
+    "uuid7",
+]

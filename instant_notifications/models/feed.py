@@ -1,0 +1,48 @@
+"""The status feed: one numbered list for each organisation."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from instant_notifications.models.orders import STATUS_LENGTH, Shipment
+
+
+class Organisation(models.Model):
+    """An organisation that sends ("creator" on the wire), with the counter of its feed.
+
+    Its row is locked last in a transaction, so that numbers are given in commit order.
+    """
+
+    name = models.CharField(max_length=255, primary_key=True)
+    last_sequence_number = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("organisation")
+        verbose_name_plural = _("organisations")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FeedEntry(models.Model):
+    """What the feed says of a shipment at one moment."""
+
+    creator = models.CharField(_("organisation"), max_length=255)
+    sequence_number = models.PositiveBigIntegerField()
+    shipment = models.ForeignKey(Shipment, models.CASCADE, related_name="feed_entries")
+    status = models.CharField(max_length=STATUS_LENGTH)
+    at = models.DateTimeField(default=timezone.now)
+    recipients = models.JSONField()
+    """``[{delivery, status, at}]``; the destination is looked up, so that it can be erased."""
+
+    class Meta:
+        verbose_name = _("feed entry")
+        verbose_name_plural = _("feed entries")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["creator", "sequence_number"], name="instant_feed_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.creator} {self.sequence_number}"

@@ -1,0 +1,214 @@
+"""What was asked for, what is sent, and what became of it."""
+
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from instant_notifications import privacy
+from instant_notifications.conf import settings
+from instant_notifications.fields import EncryptedTextField
+from instant_notifications.models.identifiers import uuid7
+from instant_notifications.rules import MAX_REFERENCE_LENGTH
+from instant_notifications.statuses import (
+    STAGES,
+    WORDS,
+    Cause,
+    Channel,
+    Handover,
+    OrderStatus,
+    ShipmentType,
+)
+
+STATUS_LENGTH = 40
+DIGEST_LENGTH = 64
+ALIAS_LENGTH = 64
+
+
+class Order(models.Model):
+    """What one request asked for. It holds one shipment, and later one more for each reminder."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    creator = models.CharField(_("organisation"), max_length=255)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class IdempotencyRecord(models.Model):
+    """The order that an organisation's idempotency id stands for."""
+
+    class Scope(models.TextChoices):
+        """Ids of different scopes do not meet."""
+
+        SMS = "sms"
+        EMAIL = "email"
+
+    creator = models.CharField(_("organisation"), max_length=255)
+    scope = models.CharField(max_length=16, choices=Scope)
+    key = models.CharField(_("idempotency id"), max_length=MAX_REFERENCE_LENGTH)
+    order = models.OneToOneField(Order, models.CASCADE, related_name="idempotency")
+    fingerprint = models.CharField(max_length=DIGEST_LENGTH)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("idempotency record")
+        verbose_name_plural = _("idempotency records")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["creator", "scope", "key"], name="instant_idempotency_unique"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(scope__in=["sms", "email"]), name="instant_idempotency_scope"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.creator} {self.scope} {self.pk}"
+
+
+class Shipment(models.Model):
+    """What is sent together and reported on as one: the manifest's unit."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    order = models.ForeignKey(Order, models.CASCADE, related_name="shipments")
+    creator = models.CharField(_("organisation"), max_length=255)
+    type = models.CharField(max_length=16, choices=[(word, word) for word in ShipmentType])
+    senders_reference = models.CharField(
+        _("sender's reference"), max_length=MAX_REFERENCE_LENGTH, blank=True
+    )
+    status = models.CharField(max_length=STATUS_LENGTH, choices=[(w, w) for w in OrderStatus])
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("last update"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("shipment")
+        verbose_name_plural = _("shipments")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(type__in=list(ShipmentType)), name="instant_shipment_type"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=list(OrderStatus)), name="instant_shipment_status"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def without_secrets(self) -> Self:
+        """Leaves out what only the hand-over needs, and its decryption."""
+        return self.defer("destination", "content")
+
+    def to(self, destination: str) -> Self:
+        """Deliveries to this address, whichever key was in force when they were made."""
+        return self.filter(destination_digest__in=privacy.digests(destination))
+
+
+class Delivery(models.Model):
+    """One message to one recipient: the row that is reserved, handed over and reported on."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    """Also the reference we give to the gateway."""
+    shipment = models.ForeignKey(Shipment, models.CASCADE, related_name="deliveries")
+    channel = models.CharField(max_length=8, choices=[(word, word) for word in Channel])
+    destination = EncryptedTextField(null=True, editable=False)
+    destination_digest = models.CharField(max_length=DIGEST_LENGTH, blank=True, db_index=True)
+    content = EncryptedTextField(null=True, editable=False)
+    segments = models.PositiveSmallIntegerField(_("SMS parts"), null=True)
+    status = models.CharField(max_length=STATUS_LENGTH, choices=[(word, word) for word in STAGES])
+    handover = models.CharField(max_length=16, choices=[(word, word) for word in Handover])
+    attempts = models.PositiveIntegerField(default=0)
+    """Hand-overs begun. Its value is the fence: only the latest may speak for the delivery."""
+    lease_until = models.DateTimeField(null=True)
+    gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
+    gateway_reference = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("last update"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"))
+    completed_at = models.DateTimeField(_("completed"), null=True)
+    """When the last word was spoken; nothing but a correction comes after it."""
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        indexes = [
+            models.Index(
+                fields=["gateway", "gateway_reference"], name="instant_delivery_gateway_ref"
+            )
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(channel__in=list(Channel)), name="instant_delivery_channel"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=list(STAGES)), name="instant_delivery_status"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(handover__in=list(Handover)), name="instant_delivery_handover"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(segments__gte=1) | models.Q(segments__isnull=True),
+                name="instant_delivery_segments",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(handover=Handover.UNDER_WAY, lease_until__isnull=False)
+                | (~models.Q(handover=Handover.UNDER_WAY) & models.Q(lease_until__isnull=True)),
+                name="instant_delivery_lease",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def leased(self) -> bool:
+        """A worker may be handing it over at this moment."""
+        return self.lease_until is not None and self.lease_until > timezone.now()
+
+    def overdue(self, now: datetime) -> bool:
+        """Expired, the grace included, with no last word and no hand-over under way."""
+        grace = timedelta(seconds=settings.EXPIRY_GRACE)
+        return self.completed_at is None and self.expires_at + grace < now and not self.leased
+
+    def status_at(self, now: datetime) -> str:
+        """The true word at this moment, even before the sweep has written it down."""
+        return WORDS[Channel(self.channel)].expired if self.overdue(now) else self.status
+
+
+class StatusEvent(models.Model):
+    """One line of a delivery's history."""
+
+    delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="events")
+    at = models.DateTimeField(default=timezone.now)
+    from_status = models.CharField(max_length=STATUS_LENGTH)
+    to_status = models.CharField(max_length=STATUS_LENGTH)
+    cause = models.CharField(max_length=16, choices=[(word, word) for word in Cause])
+    attempt = models.PositiveIntegerField(null=True)
+    gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
+    gateway_word = models.CharField(_("gateway's own word"), max_length=255, blank=True)
+
+    class Meta:
+        verbose_name = _("status event")
+        verbose_name_plural = _("status events")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(from_status__in=list(STAGES))
+                & models.Q(to_status__in=list(STAGES)),
+                name="instant_event_status",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.from_status} → {self.to_status}"

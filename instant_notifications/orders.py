@@ -1,0 +1,367 @@
+"""The public Python API: send one message now.
+
+``send_sms`` and ``send_email`` reserve, send and record; see ``docs/delivery.md`` for what that
+promises. The HTTP API and the commands come through here too.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from time import monotonic, sleep
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import IntegrityError, InterfaceError, OperationalError, connections, transaction
+from django.utils import timezone
+
+from instant_notifications import dispatch, feed, privacy, rules
+from instant_notifications.conf import settings
+from instant_notifications.exceptions import (
+    ContentMismatch,
+    HandoverFailed,
+    InvalidMessage,
+    OpenTransaction,
+    OutcomeUnknown,
+    Rejected,
+    StillUnderWay,
+    Unavailable,
+)
+from instant_notifications.feed import Change
+from instant_notifications.models import (
+    Delivery,
+    IdempotencyRecord,
+    Order,
+    Shipment,
+    primary,
+    uuid7,
+)
+from instant_notifications.sms import measure
+from instant_notifications.statuses import (
+    WORDS,
+    Cause,
+    Channel,
+    Handover,
+    OrderStatus,
+    ShipmentType,
+)
+
+logger = logging.getLogger("instant_notifications")
+
+DEFAULT_TIME_TO_LIVE: Final = 60 * 60
+
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.25
+_RETRY_UNKNOWN_AFTER: Final = 30
+"""Seconds a caller waits before asking again about a message that may have been sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A message that has passed the rules. Its repr holds nothing personal."""
+
+    creator: str
+    channel: Channel
+    idempotency_id: str = field(repr=False)
+    senders_reference: str = field(default="", repr=False)
+    destination: str = field(repr=False)
+    content: Mapping[str, str] = field(repr=False)
+    time_to_live: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message that a gateway took."""
+
+    order_id: UUID
+    shipment_id: UUID
+    senders_reference: str = field(repr=False)
+    status: str
+    """The delivery's word, e.g. ``SMS_Accepted``."""
+    replayed: bool = False
+    """An earlier call with the same idempotency id had sent it."""
+    content_differs: bool = False
+    """That earlier call carried other content; this one's was not sent."""
+
+
+def send_sms(
+    to: str,
+    body: str,
+    *,
+    time_to_live: int = DEFAULT_TIME_TO_LIVE,
+    sender: str = "",
+    idempotency_id: str = "",
+    senders_reference: str = "",
+    creator: str = "",
+) -> Sent:
+    """Send one SMS now.
+
+    ``time_to_live`` is in seconds. The same ``idempotency_id`` never sends twice; without one,
+    each call is a message of its own. Raises ``InvalidMessage``, ``OpenTransaction``, or one of
+    the three failures ``Rejected``, ``Unavailable``, ``OutcomeUnknown``.
+    """
+    creator = creator or settings.DEFAULT_CREATOR
+    checked = _check(
+        to=(rules.mobile_number, to),
+        body=(rules.sms_body, body),
+        time_to_live=(rules.time_to_live, time_to_live),
+        sender=(rules.optional(rules.sms_sender_of(creator)), sender),
+        idempotency_id=(rules.optional(rules.idempotency_id), idempotency_id),
+        senders_reference=(rules.optional(rules.senders_reference), senders_reference),
+    )
+    return send(
+        sms_draft(
+            creator=creator,
+            idempotency_id=checked["idempotency_id"] or str(uuid7()),
+            senders_reference=checked["senders_reference"],
+            destination=checked["to"],
+            body=checked["body"],
+            sender=checked["sender"],
+            time_to_live=checked["time_to_live"],
+        )
+    )
+
+
+def send_email(
+    to: str,
+    subject: str,
+    body: str,
+    *,
+    content_type: str = "Plain",
+    sender: str = "",
+    idempotency_id: str = "",
+    senders_reference: str = "",
+    creator: str = "",
+) -> Sent:
+    """Send one e-mail now. ``content_type`` is ``Plain`` or ``Html``; else as ``send_sms``."""
+    creator = creator or settings.DEFAULT_CREATOR
+    checked = _check(
+        to=(rules.email_address, to),
+        subject=(rules.email_subject, subject),
+        body=(rules.email_body, body),
+        content_type=(rules.content_type, content_type),
+        sender=(rules.optional(rules.email_sender_of(creator)), sender),
+        idempotency_id=(rules.optional(rules.idempotency_id), idempotency_id),
+        senders_reference=(rules.optional(rules.senders_reference), senders_reference),
+    )
+    return send(
+        email_draft(
+            creator=creator,
+            idempotency_id=checked["idempotency_id"] or str(uuid7()),
+            senders_reference=checked["senders_reference"],
+            destination=checked["to"],
+            subject=checked["subject"],
+            body=checked["body"],
+            content_type=checked["content_type"],
+            sender=checked["sender"],
+        )
+    )
+
+
+def _check(**arguments: tuple[rules.Rule, object]) -> Mapping[str, Any]:
+    checked, errors = {}, {}
+    for name, (rule, value) in arguments.items():
+        try:
+            checked[name] = rule(value, name)
+        except rules.Broken as broken:
+            errors[name] = [str(broken)]
+    if errors:
+        raise InvalidMessage(errors)
+    return checked
+
+
+def sms_draft(*, sender: str, body: str, **draft: Any) -> Draft:
+    return Draft(
+        channel=Channel.SMS,
+        content={"body": body, "sender": sender or settings.DEFAULT_SMS_SENDER},
+        **draft,
+    )
+
+
+def email_draft(*, sender: str, subject: str, body: str, content_type: str, **draft: Any) -> Draft:
+    return Draft(
+        channel=Channel.EMAIL,
+        content={
+            "subject": subject,
+            "body": body,
+            "content_type": content_type,
+            "sender": sender or settings.DEFAULT_EMAIL_SENDER,
+        },
+        time_to_live=settings.EMAIL_LIFETIME,
+        **draft,
+    )
+
+
+def send(draft: Draft) -> Sent:
+    """Reserve, send, record; or find out what became of the same message."""
+    _refuse_open_transaction()
+    route = dispatch.require_route(draft.channel)
+    try:
+        with _database_needed():
+            delivery = _reserve(draft)
+    except IntegrityError:
+        return _again(draft, route)
+    return _hand_over(delivery, route)
+
+
+def _refuse_open_transaction() -> None:
+    connection = connections[primary()]
+    if not connection.get_autocommit() or connection.in_atomic_block:
+        blocks = connection.atomic_blocks
+        if not (blocks and getattr(blocks[-1], "_from_testcase", False)):
+            raise OpenTransaction
+
+
+@contextmanager
+def _database_needed() -> Iterator[None]:
+    """Without the database nothing is sent, so its absence is a safe failure."""
+    try:
+        yield
+    except (InterfaceError, OperationalError) as error:
+        raise Unavailable(f"database: {type(error).__name__}", retry_after=1) from None
+
+
+def _reserve(draft: Draft) -> Delivery:
+    """One committed transaction that leaves the trace; ``IntegrityError`` if the id is known."""
+    now = timezone.now()
+    order = Order(creator=draft.creator, created_at=now)
+    shipment = Shipment(
+        order=order,
+        creator=draft.creator,
+        type=ShipmentType.INSTANT,
+        senders_reference=draft.senders_reference,
+        status=OrderStatus.PROCESSING,
+        created_at=now,
+        updated_at=now,
+    )
+    delivery = Delivery(
+        shipment=shipment,
+        channel=draft.channel,
+        destination=draft.destination,
+        destination_digest=privacy.digest(draft.destination),
+        content=json.dumps(draft.content, ensure_ascii=False),
+        segments=measure(draft.content["body"]).parts if draft.channel is Channel.SMS else None,
+        status=WORDS[draft.channel].sending,
+        handover=Handover.UNDER_WAY,
+        attempts=1,
+        lease_until=now + dispatch.lease(),
+        created_at=now,
+        updated_at=now,
+        expires_at=now + timedelta(seconds=draft.time_to_live),
+    )
+    idempotency = IdempotencyRecord(
+        creator=draft.creator,
+        scope=draft.channel,
+        key=draft.idempotency_id,
+        order=order,
+        fingerprint=_fingerprints(draft)[0],
+        created_at=now,
+    )
+    with transaction.atomic(using=primary(), durable=True):
+        for row in (order, idempotency, shipment, delivery):
+            row.save(using=primary(), force_insert=True)
+    return delivery
+
+
+def _fingerprints(draft: Draft) -> Sequence[str]:
+    return privacy.fingerprints([draft.destination, draft.content])
+
+
+def _hand_over(delivery: Delivery, route: Sequence[str]) -> Sent:
+    with _failures_name(delivery):
+        return _sent(dispatch.hand_over(delivery, route))
+
+
+def _sent(delivery: Delivery) -> Sent:
+    shipment = delivery.shipment
+    return Sent(
+        order_id=shipment.order_id,
+        shipment_id=shipment.pk,
+        senders_reference=shipment.senders_reference,
+        status=delivery.status,
+    )
+
+
+@contextmanager
+def _failures_name(delivery: Delivery) -> Iterator[None]:
+    """A failure tells the caller where to look."""
+    try:
+        yield
+    except HandoverFailed as failure:
+        failure.order_id = delivery.shipment.order_id
+        failure.shipment_id = delivery.shipment_id
+        raise
+
+
+def _again(draft: Draft, route: Sequence[str]) -> Sent:
+    """The answer for an id that is known: what became of its message, or a new attempt at it."""
+    deadline = monotonic() + _patience()
+    for pause in _pauses():
+        with _database_needed():
+            delivery, differs = _known(draft)
+            if delivery.handover == Handover.TAKEN:
+                return replace(_sent(delivery), replayed=True, content_differs=differs)
+            with _failures_name(delivery):
+                attempt = _next_attempt(delivery, route)
+        if attempt:
+            return replace(_hand_over(*attempt), content_differs=differs)
+        if monotonic() >= deadline:
+            with _failures_name(delivery):
+                raise StillUnderWay(retry_after=1)
+        dispatch.release_pooled_connection()
+        sleep(pause)
+    raise AssertionError("the pauses never end")
+
+
+def _patience() -> float:
+    configured = settings.WAIT_FOR_DUPLICATE
+    return settings.HANDOVER_BUDGET if configured is None else configured
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _known(draft: Draft) -> tuple[Delivery, bool]:
+    """The delivery that the draft's id stands for, and whether the draft says something else."""
+    record = (
+        IdempotencyRecord.objects.using(primary())
+        .filter(creator=draft.creator, scope=draft.channel, key=draft.idempotency_id)
+        .only("order_id", "fingerprint")
+        .get()
+    )
+    delivery = (
+        Delivery.objects.using(primary())
+        .without_secrets()
+        .select_related("shipment")
+        .get(shipment__order_id=record.order_id)
+    )
+    differs = record.fingerprint not in _fingerprints(draft)
+    if differs:
+        logger.warning("idempotency content differs shipment=%s", delivery.shipment_id)
+        if settings.IDEMPOTENCY_MISMATCH == "reject":
+            raise ContentMismatch
+    return delivery, differs
+
+
+def _next_attempt(
+    delivery: Delivery, route: Sequence[str]
+) -> tuple[Delivery, Sequence[str]] | None:
+    """A claimed attempt and its route; ``None`` while somebody else is at it."""
+    if delivery.handover == Handover.UNDER_WAY:
+        if not delivery.leased:
+            feed.record_status(delivery.pk, Change(cause=Cause.LEASE, handover=Handover.UNKNOWN))
+        return None
+    if delivery.handover == Handover.UNKNOWN:
+        route = () if delivery.completed_at else dispatch.safe_to_repeat(delivery)
+        if not route:
+            raise OutcomeUnknown("it may have been sent before", retry_after=_RETRY_UNKNOWN_AFTER)
+    elif delivery.completed_at:
+        raise Rejected("refused before", status=delivery.status)
+    claimed = feed.claim(delivery, dispatch.lease())
+    return (claimed, route) if claimed else None

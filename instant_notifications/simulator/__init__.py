@@ -1,0 +1,1 @@
+"""A gateway for development and tests: the recipient chooses what happens. See ``behaviours``."""

@@ -1,0 +1,82 @@
+"""The simulated provider: takes messages into its inbox and reports on them later."""
+
+from datetime import timedelta
+from time import sleep
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from instant_notifications.conf import settings
+from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
+from instant_notifications.gateways import BaseGateway, Message, Receipt
+from instant_notifications.simulator.behaviours import (
+    REFUSAL,
+    STATUSES,
+    Answer,
+    Behaviour,
+    behaviour_of,
+)
+from instant_notifications.simulator.models import SimulatedMessage, SimulatedReceipt
+from instant_notifications.simulator.postman import postman
+from instant_notifications.statuses import Channel
+
+
+class SimulatorGateway(BaseGateway):
+    """``OPTIONS``: ``deliver_after``, the seconds until a receipt.
+
+    ``None`` sends receipts only when ``postman.deliver_due_receipts`` is called, as tests want it.
+    """
+
+    channels = frozenset(Channel)
+
+    def __init__(self, alias: str, *, deliver_after: float | None = 1.0, **options: Any) -> None:
+        super().__init__(alias, **options)
+        self.deliver_after = deliver_after
+
+    def send(self, message: Message) -> Receipt:
+        behaviour = behaviour_of(message.destination)
+        in_time = behaviour.pause < message.timeout
+        sleep(min(behaviour.pause, message.timeout))
+        match behaviour.answer:
+            case Answer.REFUSED:
+                raise Rejected("simulated refusal", status=REFUSAL[message.channel])
+            case Answer.DOWN:
+                raise Unavailable("simulated outage")
+            case Answer.FLAKY if message.attempt == 1:
+                raise Unavailable("simulated outage")
+            case Answer.LOST:
+                raise OutcomeUnknown("simulated time-out")
+        taken = self._take(message, behaviour)
+        if behaviour.answer is Answer.SILENT or not in_time:
+            raise OutcomeUnknown("simulated time-out")
+        return Receipt(gateway_reference=taken.gateway_reference, word="OK")
+
+    def _take(self, message: Message, behaviour: Behaviour) -> SimulatedMessage:
+        taken = SimulatedMessage(
+            gateway=self.alias,
+            reference=message.reference,
+            channel=message.channel,
+            destination=message.destination,
+            sender=message.sender,
+            subject=message.subject,
+            body=message.body,
+        )
+        seconds = self.deliver_after or 0
+        if behaviour.late:
+            seconds += message.time_to_live + settings.EXPIRY_GRACE
+        due_at = timezone.now() + timedelta(seconds=seconds)
+        with transaction.atomic():
+            taken.save(force_insert=True)
+            SimulatedReceipt.objects.bulk_create(
+                SimulatedReceipt(
+                    message=taken,
+                    status=STATUSES[message.channel][word],
+                    word=word.value,
+                    due_at=due_at,
+                )
+                for word in behaviour.receipts
+            )
+        if self.deliver_after is not None:
+            postman.wake()
+        return taken

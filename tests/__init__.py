@@ -1,0 +1,1 @@
+"""The suite. ``python -m tests`` runs it on every database that answers."""
