@@ -196,10 +196,10 @@ def email_draft(*, sender: str, subject: str, body: str, content_type: str, **dr
 
 def send(draft: Draft) -> Sent:
     """Reserve, send, record; or find out what became of the same message."""
-    _refuse_open_transaction()
     route = dispatch.require_route(draft.channel)
     try:
         with _database_needed():
+            _refuse_open_transaction()
             delivery = _reserve(draft)
     except IntegrityError:
         return _again(draft, route)
