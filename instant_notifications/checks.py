@@ -1,16 +1,18 @@
 """System checks: what is wrong with the settings, said before the first message is lost."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.db import connections
 
 from instant_notifications import tokens
 from instant_notifications.conf import SETTINGS, SETTINGS_NAME, settings, written
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import gateway_class, gateways
+from instant_notifications.models import primary
 from instant_notifications.statuses import Channel
 
 PREFIX = "instant_notifications"
@@ -18,24 +20,26 @@ PREFIX = "instant_notifications"
 
 @register(PREFIX)
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
-    misspelt = [*_unknown_settings(), *_unusable_values()]
+    misspelt = list(_misspelt())
     # What follows reads the values; with unusable ones it would only repeat itself.
     return misspelt or [*_routes(), *_gateways(), *_issuers()]
 
 
-def _unknown_settings() -> Iterator[CheckMessage]:
-    for name in written():
+def _misspelt() -> Iterator[CheckMessage]:
+    if not isinstance(getattr(django_settings, SETTINGS_NAME, {}), Mapping):
+        yield Error(
+            f"{SETTINGS_NAME} is not a dict.",
+            hint=f"Write {SETTINGS_NAME} = {{…}}, or leave it out.",
+            id=f"{PREFIX}.E002",
+        )
+    for name, value in written().items():
         if name not in SETTINGS:
             yield Error(
                 f"{SETTINGS_NAME} has no setting {name!r}.",
                 hint=f"The settings are {', '.join(sorted(SETTINGS))}.",
                 id=f"{PREFIX}.E001",
             )
-
-
-def _unusable_values() -> Iterator[CheckMessage]:
-    for name, value in written().items():
-        if name in SETTINGS and not SETTINGS[name].accepts(value):
+        elif not SETTINGS[name].accepts(value):
             yield Error(
                 f"{SETTINGS_NAME}[{name!r}] has a value that makes no sense.",
                 hint=SETTINGS[name].meaning,
@@ -82,7 +86,9 @@ def _gateways() -> Iterator[CheckMessage]:
         try:
             yield from gateways.create(alias).check()
         except NotConfigured as error:
-            yield Error(str(error), id=f"{PREFIX}.E006")
+            yield Error(
+                str(error), hint=f"See {SETTINGS_NAME}['GATEWAYS'][{alias!r}].", id=f"{PREFIX}.E006"
+            )
 
 
 def _issuers() -> Iterator[CheckMessage]:
@@ -95,13 +101,19 @@ def _issuers() -> Iterator[CheckMessage]:
         )
     for configured in settings.TOKEN_ISSUERS:
         try:
-            tokens.issuer_from(configured)
+            tokens.issuer_from(configured).check()
         except NotConfigured as error:
-            yield Error(f"{SETTINGS_NAME}['TOKEN_ISSUERS']: {error}", id=f"{PREFIX}.E008")
+            yield Error(
+                f"{SETTINGS_NAME}['TOKEN_ISSUERS']: {error}",
+                hint=SETTINGS["TOKEN_ISSUERS"].meaning,
+                id=f"{PREFIX}.E008",
+            )
 
 
 @register(PREFIX, deploy=True)
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
+    if any(_misspelt()):
+        return []  # check_settings tells
     return [
         Warning(message, hint=hint, id=f"{PREFIX}.{number}")
         for number, holds, message, hint in _DEPLOYMENT_RISKS
@@ -140,6 +152,13 @@ def _no_route() -> bool:
     return not any(settings.ROUTES.values())
 
 
+def _sqlite_with_deferred_transactions() -> bool:
+    database = connections[primary()]
+    options = database.settings_dict.get("OPTIONS", {})
+    mode = str(options.get("transaction_mode")).upper()
+    return database.vendor == "sqlite" and mode not in {"IMMEDIATE", "EXCLUSIVE"}
+
+
 _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
     (
         "W001",
@@ -170,5 +189,11 @@ _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
         _no_route,
         "No channel has a gateway, so nothing can be sent.",
         f"List gateways in {SETTINGS_NAME}['ROUTES'].",
+    ),
+    (
+        "W006",
+        _sqlite_with_deferred_transactions,
+        "SQLite begins transactions DEFERRED, so parallel writers fail instead of waiting.",
+        "Set the database's OPTIONS['transaction_mode'] to 'IMMEDIATE'.",
     ),
 )

@@ -6,9 +6,11 @@ A host writes one dict, ``INSTANT_NOTIFICATIONS``. Each access reads through to 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, overload
+from math import isfinite
+from typing import Any, Generic, Literal, TypeGuard, TypeVar, overload
 
 from django.conf import settings as django_settings
+from phonenumbers import SUPPORTED_REGIONS
 
 T = TypeVar("T")
 
@@ -38,8 +40,8 @@ class Setting(Generic[T]):
 
 def written() -> Mapping[str, Any]:
     """What the host wrote, unchecked."""
-    value: Mapping[str, Any] = getattr(django_settings, SETTINGS_NAME, {})
-    return value
+    value: object = getattr(django_settings, SETTINGS_NAME, {})
+    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: object) -> bool:
@@ -50,23 +52,53 @@ def _texts(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
-def _mapping(value: object) -> bool:
-    return isinstance(value, Mapping)
+def _mapping_to(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, Mapping)
+        and all(isinstance(key, str) and accepts(each) for key, each in value.items())
+    )
+
+
+def _gateway(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("BACKEND"), str)
+        and _mapping_to(lambda _: True)(value.get("OPTIONS", {}))
+    )
+
+
+def _issuers(value: object) -> bool:
+    kinds: Mapping[str, Callable[[Any], bool]] = {
+        "KEY": _text,
+        "JWKS_URL": _text,
+        "ISSUER": _text,
+        "AUDIENCE": lambda audience: _text(audience) or _texts(audience),
+        "ALGORITHMS": _texts,
+    }
+    return isinstance(value, list | tuple) and all(
+        isinstance(issuer, Mapping)
+        and all(name in kinds and kinds[name](each) for name, each in issuer.items())
+        for issuer in value
+    )
+
+
+def _number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return _number(value) and value > 0
 
 
 def _not_negative(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return _number(value) and value >= 0
 
 
-def _one_of(*words: str) -> Callable[[object], bool]:
+def _one_of(*words: str) -> Callable[[Any], bool]:
     return lambda value: value in words
 
 
-def _or_none(accepts: Callable[[object], bool]) -> Callable[[object], bool]:
+def _or_none(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or accepts(value)
 
 
@@ -77,13 +109,13 @@ class Settings:
         "GATEWAYS",
         {"mail": {"BACKEND": "instant_notifications.gateways.mail.MailGateway"}},
         'Gateways by alias, written like `CACHES`: `{alias: {"BACKEND": path, "OPTIONS": {…}}}`.',
-        _mapping,
+        _mapping_to(_gateway),
     )
     ROUTES = Setting[Mapping[str, Sequence[str]]](
         "ROUTES",
         {"sms": [], "email": ["mail"]},
         "For each channel (`sms`, `email`) the gateway aliases in order of preference.",
-        _mapping,
+        _mapping_to(_texts),
     )
     HANDOVER_BUDGET = Setting[float](
         "HANDOVER_BUDGET",
@@ -154,13 +186,15 @@ class Settings:
         {},
         'Senders an organisation may name: `{"ttd": {"sms": ["Altinn"], "email": ["a@b.no"]}}`. '
         "Organisations and channels not listed may name any.",
-        _mapping,
+        _mapping_to(
+            lambda value: _mapping_to(_texts)(value) and {"sms", "email"}.issuperset(value)
+        ),
     )
     ALLOWED_REGIONS = Setting[Sequence[str] | None](
         "ALLOWED_REGIONS",
         None,
         'Regions SMS may go to, e.g. `["NO", "SE"]`; `None` allows all.',
-        _or_none(_texts),
+        _or_none(lambda value: _texts(value) and SUPPORTED_REGIONS.issuperset(value)),
     )
     MAX_REQUEST_BYTES = Setting[int](
         "MAX_REQUEST_BYTES", 1_000_000, "A larger request body is answered 413.", _positive
@@ -168,9 +202,9 @@ class Settings:
     ENCRYPTION_KEYS = Setting[Sequence[str]](
         "ENCRYPTION_KEYS",
         (),
-        "Secrets that destinations and contents are encrypted with, the newest first; older ones "
-        "only read. Empty: `SECRET_KEY` and `SECRET_KEY_FALLBACKS`.",
-        _texts,
+        "Secrets that destinations and contents are encrypted with: the first writes, all read. "
+        "`SECRET_KEY` and `SECRET_KEY_FALLBACKS` stand behind them.",
+        lambda value: _texts(value) and all(value),
     )
     TOKEN_SIGNING_KEY = Setting[str](
         "TOKEN_SIGNING_KEY",
@@ -184,7 +218,7 @@ class Settings:
         (),
         "Issuers whose tokens are accepted, each with `JWKS_URL` or `KEY`, and optionally `ISSUER`,"
         " `AUDIENCE` and `ALGORITHMS`.",
-        lambda value: isinstance(value, list | tuple) and all(map(_mapping, value)),
+        _issuers,
     )
 
 

@@ -12,10 +12,10 @@ from datetime import timedelta
 from time import monotonic, sleep
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from instant_notifications import feed
+from instant_notifications import privacy
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import (
     HandoverFailed,
@@ -24,9 +24,9 @@ from instant_notifications.exceptions import (
     Rejected,
     Unavailable,
 )
-from instant_notifications.feed import Change
 from instant_notifications.gateways import BaseGateway, Message, Receipt, gateways
 from instant_notifications.models import Delivery, primary
+from instant_notifications.record import Change, record_status
 from instant_notifications.statuses import WORDS, Cause, Channel, Handover
 
 logger = logging.getLogger("instant_notifications")
@@ -63,7 +63,12 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
     try:
         gateway, receipt = _walk(delivery, route)
     except HandoverFailed as failure:
-        _record(delivery, _change_for(failure, Channel(delivery.channel), attempt))
+        change = _change_for(failure, Channel(delivery.channel), attempt)
+        recorded = _record(delivery, change)
+        if recorded.handover == Handover.TAKEN:
+            return recorded  # a receipt, or another attempt, knows better
+        if recorded.handover == Handover.UNKNOWN and not isinstance(failure, OutcomeUnknown):
+            raise OutcomeUnknown("an earlier attempt may have sent it") from None
         raise
     words = WORDS[Channel(delivery.channel)]
     change = Change(
@@ -85,13 +90,18 @@ def safe_to_repeat(delivery: Delivery) -> Sequence[str]:
     Only the gateway it may have gone by knows it; so it must be that one, and it must send a
     reference once however often it is asked.
     """
-    route = require_route(Channel(delivery.channel))
+    route = settings.ROUTES.get(delivery.channel, ())
     if settings.UNKNOWN_OUTCOME == "resend":
         return route
     candidates = [delivery.gateway] if delivery.gateway else route
-    if len(candidates) == 1 and gateways[candidates[0]].deduplicates:
-        return candidates
-    return ()
+    return candidates if len(candidates) == 1 and _deduplicates(candidates[0]) else ()
+
+
+def _deduplicates(alias: str) -> bool:
+    try:
+        return gateways[alias].deduplicates
+    except NotConfigured:
+        return False
 
 
 def release_pooled_connection() -> None:
@@ -128,12 +138,14 @@ def _message(delivery: Delivery, gateway: BaseGateway, deadline: float) -> Messa
         raise Rejected("erased", status=WORDS[Channel(delivery.channel)].failed)
     unit = gateway.time_to_live_unit
     content = json.loads(delivery.content)
+    is_sms = delivery.channel == Channel.SMS
+    default_sender = settings.DEFAULT_SMS_SENDER if is_sms else settings.DEFAULT_EMAIL_SENDER
     return Message(
         reference=str(delivery.pk),
         channel=Channel(delivery.channel),
         destination=delivery.destination,
         body=content["body"],
-        sender=content["sender"],
+        sender=content["sender"] or default_sender,
         subject=content.get("subject", ""),
         content_type=content.get("content_type", "Plain"),
         time_to_live=max(unit, math.floor(life / unit) * unit),
@@ -164,7 +176,7 @@ def _record(delivery: Delivery, change: Change) -> Delivery:
     """Write the outcome down, also when the database has to come back first."""
     for pause in (*RECORD_PAUSES, None):
         try:
-            return feed.record_status(delivery.pk, change)
+            return record_status(delivery, change)
         except (InterfaceError, OperationalError) as error:
             logger.warning(
                 "outcome not recorded yet delivery=%s %s", delivery.pk, type(error).__name__
@@ -173,7 +185,9 @@ def _record(delivery: Delivery, change: Change) -> Delivery:
             if pause is None:
                 break
             sleep(pause)
-        except DatabaseError as error:
-            logger.error("outcome refused delivery=%s %s", delivery.pk, type(error).__name__)  # noqa: TRY400
+        except Exception as error:  # noqa: BLE001 (it may have left, so nothing else may escape)
+            logger.error(  # noqa: TRY400
+                "outcome not recorded delivery=%s %s", delivery.pk, privacy.place_of(error)
+            )
             break
     raise OutcomeUnknown("the outcome could not be recorded")

@@ -5,15 +5,17 @@ to the promise of this app, so nothing else is told apart here. Redirects are no
 neither addresses, headers nor bodies are logged.
 """
 
+import logging
 import os
+import ssl
 import threading
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConnectionError
 
 POOL_SIZE = 64
 
@@ -41,34 +43,53 @@ def request(
     auth: tuple[str, str] | None = None,
 ) -> requests.Response:
     """The server's answer, whatever its status; raises ``NotSent`` or ``NoAnswer``."""
+    session = _pooled_session()
     try:
-        return _pooled_session().request(
-            method,
-            url,
-            timeout=timeout,
-            headers=headers,
-            json=json,
-            data=data,
-            auth=auth,
-            allow_redirects=False,
+        prepared = session.prepare_request(
+            requests.Request(method, url, headers=headers, json=json, data=data, auth=auth)
         )
-    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema):
-        raise NotSent("the address is not valid") from None
-    except requests.RequestException as error:
-        if _never_connected(error):
+    except Exception as error:  # noqa: BLE001 (nothing has left yet, whatever is wrong)
+        raise NotSent(f"not a request: {type(error).__name__}") from None
+    _quiet.now = True
+    try:
+        return session.send(prepared, timeout=timeout, allow_redirects=False)
+    except Exception as error:  # noqa: BLE001 (closed by default)
+        if _never_sent(error):
             raise NotSent("no connection") from None
-        raise NoAnswer(
-            "no answer in time" if isinstance(error, requests.Timeout) else "cut off"
-        ) from None
+        raise NoAnswer(type(error).__name__) from None
+    finally:
+        _quiet.now = False
 
 
-def _never_connected(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    return isinstance(cause, NewConnectionError | ConnectTimeoutError)
+_quiet = threading.local()
+
+
+def _not_of_ours(_record: logging.LogRecord) -> bool:
+    """At DEBUG urllib3 logs each path, and a provider may want a number in it."""
+    return not getattr(_quiet, "now", False)
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_not_of_ours)
+
+
+_BEFORE_ANYTHING_WAS_SAID: Final = (
+    NewConnectionError,
+    ConnectTimeoutError,
+    LocationParseError,
+    UnicodeError,  # a host name that DNS cannot carry
+    requests.exceptions.InvalidSchema,
+    ssl.SSLCertVerificationError,
+)
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether the error, or what lies behind it, comes before the first byte of the request."""
+    behind = [error, *error.args, getattr(error, "reason", None)]
+    return any(
+        isinstance(each, _BEFORE_ANYTHING_WAS_SAID)
+        or (each is not error and isinstance(each, Exception) and _never_sent(each))
+        for each in behind
+    )
 
 
 def _pooled_session() -> requests.Session:

@@ -17,19 +17,20 @@ from uuid import UUID
 from django.db import IntegrityError, InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
-from instant_notifications import dispatch, feed, privacy, rules
+from instant_notifications import dispatch, privacy, record, rules
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import (
     ContentMismatch,
     HandoverFailed,
     InvalidMessage,
+    NotConfigured,
+    NotificationError,
     OpenTransaction,
     OutcomeUnknown,
     Rejected,
     StillUnderWay,
     Unavailable,
 )
-from instant_notifications.feed import Change
 from instant_notifications.models import (
     Delivery,
     IdempotencyRecord,
@@ -38,15 +39,9 @@ from instant_notifications.models import (
     primary,
     uuid7,
 )
+from instant_notifications.record import Change
 from instant_notifications.sms import measure
-from instant_notifications.statuses import (
-    WORDS,
-    Cause,
-    Channel,
-    Handover,
-    OrderStatus,
-    ShipmentType,
-)
+from instant_notifications.statuses import WORDS, Cause, Channel, Handover, ShipmentType
 
 logger = logging.getLogger("instant_notifications")
 
@@ -110,6 +105,7 @@ def send_sms(
         sender=(rules.optional(rules.sms_sender_of(creator)), sender),
         idempotency_id=(rules.optional(rules.idempotency_id), idempotency_id),
         senders_reference=(rules.optional(rules.senders_reference), senders_reference),
+        creator=(rules.creator, creator),
     )
     return send(
         sms_draft(
@@ -145,6 +141,7 @@ def send_email(
         sender=(rules.optional(rules.email_sender_of(creator)), sender),
         idempotency_id=(rules.optional(rules.idempotency_id), idempotency_id),
         senders_reference=(rules.optional(rules.senders_reference), senders_reference),
+        creator=(rules.creator, creator),
     )
     return send(
         email_draft(
@@ -173,22 +170,13 @@ def _check(**arguments: tuple[rules.Rule, object]) -> Mapping[str, Any]:
 
 
 def sms_draft(*, sender: str, body: str, **draft: Any) -> Draft:
-    return Draft(
-        channel=Channel.SMS,
-        content={"body": body, "sender": sender or settings.DEFAULT_SMS_SENDER},
-        **draft,
-    )
+    return Draft(channel=Channel.SMS, content={"body": body, "sender": sender}, **draft)
 
 
 def email_draft(*, sender: str, subject: str, body: str, content_type: str, **draft: Any) -> Draft:
     return Draft(
         channel=Channel.EMAIL,
-        content={
-            "subject": subject,
-            "body": body,
-            "content_type": content_type,
-            "sender": sender or settings.DEFAULT_EMAIL_SENDER,
-        },
+        content={"subject": subject, "body": body, "content_type": content_type, "sender": sender},
         time_to_live=settings.EMAIL_LIFETIME,
         **draft,
     )
@@ -196,14 +184,19 @@ def email_draft(*, sender: str, subject: str, body: str, content_type: str, **dr
 
 def send(draft: Draft) -> Sent:
     """Reserve, send, record; or find out what became of the same message."""
-    route = dispatch.require_route(draft.channel)
-    try:
-        with _database_needed():
-            _refuse_open_transaction()
+    unusable: NotConfigured | None = None
+    delivery: Delivery | None = None
+    with _database_needed():
+        _refuse_open_transaction()
+        try:
             delivery = _reserve(draft)
-    except IntegrityError:
-        return _again(draft, route)
-    return _hand_over(delivery, route)
+        except IntegrityError:
+            pass  # left at once: its text quotes the id
+        except NotConfigured as error:
+            unusable = error
+    if delivery is None:
+        return _again(draft, otherwise=unusable or NotificationError("The reservation failed."))
+    return _hand_over(delivery, dispatch.require_route(draft.channel))
 
 
 def _refuse_open_transaction() -> None:
@@ -225,6 +218,7 @@ def _database_needed() -> Iterator[None]:
 
 def _reserve(draft: Draft) -> Delivery:
     """One committed transaction that leaves the trace; ``IntegrityError`` if the id is known."""
+    dispatch.require_route(draft.channel)
     now = timezone.now()
     order = Order(creator=draft.creator, created_at=now)
     shipment = Shipment(
@@ -232,9 +226,7 @@ def _reserve(draft: Draft) -> Delivery:
         creator=draft.creator,
         type=ShipmentType.INSTANT,
         senders_reference=draft.senders_reference,
-        status=OrderStatus.PROCESSING,
         created_at=now,
-        updated_at=now,
     )
     delivery = Delivery(
         shipment=shipment,
@@ -295,16 +287,24 @@ def _failures_name(delivery: Delivery) -> Iterator[None]:
         raise
 
 
-def _again(draft: Draft, route: Sequence[str]) -> Sent:
-    """The answer for an id that is known: what became of its message, or a new attempt at it."""
+def _again(draft: Draft, otherwise: Exception) -> Sent:
+    """The answer for an id that is known: what became of its message, or a new attempt at it.
+
+    For one that is not known after all, ``otherwise`` is raised.
+    """
     deadline = monotonic() + _patience()
+    with _database_needed():
+        known = _known(draft)
+    if known is None:
+        raise otherwise
+    differs = _differs(draft, known)
     for pause in _pauses():
         with _database_needed():
-            delivery, differs = _known(draft)
+            delivery = _delivery_of(known)
             if delivery.handover == Handover.TAKEN:
                 return replace(_sent(delivery), replayed=True, content_differs=differs)
             with _failures_name(delivery):
-                attempt = _next_attempt(delivery, route)
+                attempt = _next_attempt(delivery)
         if attempt:
             return replace(_hand_over(*attempt), content_differs=differs)
         if monotonic() >= deadline:
@@ -327,35 +327,34 @@ def _pauses() -> Iterator[float]:
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _known(draft: Draft) -> tuple[Delivery, bool]:
-    """The delivery that the draft's id stands for, and whether the draft says something else."""
-    record = (
-        IdempotencyRecord.objects.using(primary())
-        .filter(creator=draft.creator, scope=draft.channel, key=draft.idempotency_id)
-        .only("order_id", "fingerprint")
-        .get()
-    )
-    delivery = (
-        Delivery.objects.using(primary())
-        .without_secrets()
-        .select_related("shipment")
-        .get(shipment__order_id=record.order_id)
-    )
-    differs = record.fingerprint not in _fingerprints(draft)
-    if differs:
-        logger.warning("idempotency content differs shipment=%s", delivery.shipment_id)
-        if settings.IDEMPOTENCY_MISMATCH == "reject":
-            raise ContentMismatch
-    return delivery, differs
+def _known(draft: Draft) -> IdempotencyRecord | None:
+    records = IdempotencyRecord.objects.using(primary())
+    return records.filter(
+        creator=draft.creator, scope=draft.channel, key=draft.idempotency_id
+    ).first()
 
 
-def _next_attempt(
-    delivery: Delivery, route: Sequence[str]
-) -> tuple[Delivery, Sequence[str]] | None:
+def _differs(draft: Draft, known: IdempotencyRecord) -> bool:
+    """Whether the id was used before with other content; in strict mode that is refused."""
+    if known.fingerprint in _fingerprints(draft):
+        return False
+    logger.warning("idempotency content differs order=%s", known.order_id)
+    if settings.IDEMPOTENCY_MISMATCH == "reject":
+        raise ContentMismatch
+    return True
+
+
+def _delivery_of(known: IdempotencyRecord) -> Delivery:
+    rows = Delivery.objects.using(primary()).without_secrets().select_related("shipment")
+    return rows.get(shipment__order_id=known.order_id)
+
+
+def _next_attempt(delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:
     """A claimed attempt and its route; ``None`` while somebody else is at it."""
-    if delivery.handover == Handover.UNDER_WAY:
-        if not delivery.leased:
-            feed.record_status(delivery.pk, Change(cause=Cause.LEASE, handover=Handover.UNKNOWN))
+    if delivery.handover == Handover.UNDER_WAY and not delivery.leased:
+        lapsed = Change(cause=Cause.LEASE, handover=Handover.UNKNOWN)
+        delivery = record.record_status(delivery, lapsed)
+    if delivery.handover in (Handover.UNDER_WAY, Handover.TAKEN):
         return None
     if delivery.handover == Handover.UNKNOWN:
         route = () if delivery.completed_at else dispatch.safe_to_repeat(delivery)
@@ -363,5 +362,7 @@ def _next_attempt(
             raise OutcomeUnknown("it may have been sent before", retry_after=_RETRY_UNKNOWN_AFTER)
     elif delivery.completed_at:
         raise Rejected("refused before", status=delivery.status)
-    claimed = feed.claim(delivery, dispatch.lease())
+    else:
+        route = dispatch.require_route(Channel(delivery.channel))
+    claimed = record.claim(delivery, dispatch.lease())
     return (claimed, route) if claimed else None

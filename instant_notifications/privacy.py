@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import traceback
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -23,7 +24,8 @@ class Unreadable(Exception):  # noqa: N818
 
 def _secrets() -> tuple[str, ...]:
     """The secrets in force, the one that writes first."""
-    return tuple(settings.ENCRYPTION_KEYS) or (
+    return (
+        *settings.ENCRYPTION_KEYS,
         str(django_settings.SECRET_KEY),
         *map(str, django_settings.SECRET_KEY_FALLBACKS),
     )
@@ -54,7 +56,7 @@ def encrypt(text: str) -> str:
 def decrypt(ciphertext: str) -> str:
     try:
         return _fernet(_secrets()).decrypt(ciphertext).decode()
-    except InvalidToken:
+    except (InvalidToken, ValueError):
         raise Unreadable from None
 
 
@@ -92,5 +94,15 @@ def _mask_email(address: str) -> str:
 
 
 def _mask_phone(number: str) -> str:
-    country_code = phonenumbers.parse(number).country_code
-    return f"+{country_code} ** ** ** {number[-2:]}"
+    try:
+        prefix = f"+{phonenumbers.parse(number).country_code}"
+    except phonenumbers.NumberParseException:
+        prefix = ""
+    return f"{prefix} ** ** ** {number[-2:]}".strip()
+
+
+def place_of(error: BaseException, frames: int = 20) -> str:
+    """The kind and place of an error, innermost first; its text may quote what must not be seen."""
+    stack = traceback.extract_tb(error.__traceback__)[-frames:]
+    places = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(stack))
+    return f"{type(error).__name__} at {places}"

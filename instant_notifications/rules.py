@@ -85,12 +85,16 @@ def senders_reference(value: object, name: str) -> str:
     return text(value, name, limit=MAX_REFERENCE_LENGTH)
 
 
+def creator(value: object, name: str) -> str:
+    return text(value, name, limit=MAX_REFERENCE_LENGTH)
+
+
 def mobile_number(value: object, name: str) -> str:
     """The number as E.164."""
     written = text(value, name)
     if written.startswith("00"):
         written = "+" + written[2:]
-    if not written.startswith("+") or written.startswith("++"):
+    if not written.startswith("+") or written.startswith("++") or any(map(str.isalpha, written)):
         raise Broken(PHONE)
     try:
         number = PhoneNumber.from_string(written, region=None)
@@ -132,9 +136,7 @@ def email_address(value: object, name: str) -> str:
         value = value.strip()
     written = text(value, name)
     try:
-        checked = email_validator.validate_email(
-            written, check_deliverability=False, test_environment=True
-        )
+        checked = email_validator.validate_email(written, check_deliverability=False, strict=True)
     except email_validator.EmailNotValidError:
         raise Broken(EMAIL) from None
     return checked.normalized
@@ -159,18 +161,28 @@ def content_type(value: object, name: str) -> str:
     raise Broken(CONTENT_TYPE)
 
 
-def sms_sender_of(creator: str) -> Rule:
+def sms_sender_of(organisation: str) -> Rule:
     """The rule for what this organisation may send SMS as."""
-    return lambda value, name: _approved(sms_sender(value, name), Channel.SMS, creator)
+    return lambda value, name: _approved(sms_sender(value, name), Channel.SMS, organisation)
 
 
-def email_sender_of(creator: str) -> Rule:
+def email_sender_of(organisation: str) -> Rule:
     """The rule for the address this organisation may send e-mail from."""
-    return lambda value, name: _approved(email_address(value, name), Channel.EMAIL, creator)
+    return lambda value, name: _approved(email_address(value, name), Channel.EMAIL, organisation)
 
 
-def _approved(sender: str, channel: Channel, creator: str) -> str:
-    approved = settings.APPROVED_SENDERS.get(creator, {}).get(channel)
-    if approved is not None and sender not in approved:
+def _approved(sender: str, channel: Channel, organisation: str) -> str:
+    approved = settings.APPROVED_SENDERS.get(organisation, {}).get(channel)
+    if approved is None:
+        return sender
+    if sender not in approved and sender not in map(_normal_address, approved):
         raise Broken(SENDER)
     return sender
+
+
+def _normal_address(written: str) -> str:
+    """A host's own spelling of an address, as a caller's would be kept."""
+    try:
+        return email_address(written, "APPROVED_SENDERS")
+    except Broken:
+        return written

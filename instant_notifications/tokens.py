@@ -4,17 +4,22 @@ What a token's header says is never believed: each issuer has its keys and the a
 with them, and a token is checked against those or not at all.
 """
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from instant_notifications import http
+from instant_notifications import http, privacy, rules
 from instant_notifications.conf import SETTINGS_NAME, settings
 from instant_notifications.exceptions import NotConfigured, Unavailable
+
+logger = logging.getLogger("instant_notifications")
 
 ORGANISATION_CLAIM: Final = "urn:altinn:org"
 SCOPE_CLAIM: Final = "urn:altinn:scope"
@@ -70,20 +75,34 @@ def read(token: str) -> Caller:
         claimed = jwt.decode(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise InvalidToken("not a token") from None
+    away: Unavailable | None = None
     for issuer in _trusted():
-        claims = issuer.verify(token, header, claimed.get("iss"))
+        try:
+            claims = issuer.verify(token, header, claimed.get("iss"))
+        except Unavailable as unavailable:
+            away = unavailable
+            continue
         if claims is not None:
             return _caller(claims)
-    raise InvalidToken("no trusted issuer vouches for it")
+    raise away or InvalidToken("no trusted issuer vouches for it")
 
 
 def _caller(claims: Mapping[str, Any]) -> Caller:
     organisation = claims.get(ORGANISATION_CLAIM)
     scopes = claims.get(SCOPE_CLAIM) or claims.get("scope")
     return Caller(
-        organisation=organisation if isinstance(organisation, str) else "",
+        organisation=organisation if _nameable(organisation) else "",
         scopes=frozenset(scopes.split()) if isinstance(scopes, str) else frozenset(),
     )
+
+
+def _nameable(organisation: object) -> TypeGuard[str]:
+    """Fit to own rows; a token with anything else names no organisation."""
+    try:
+        rules.creator(organisation, ORGANISATION_CLAIM)
+    except rules.Broken:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +136,16 @@ class Issuer:
                 continue
             return claims
         return None
+
+    def check(self) -> None:
+        """Raise ``NotConfigured`` for a key that proves nothing."""
+        if OWN_ALGORITHM in self.algorithms and len(self.key.encode()) < MIN_SECRET_BYTES:
+            raise NotConfigured(f"A shared secret needs at least {MIN_SECRET_BYTES} bytes.")
+        if self.key and OWN_ALGORITHM not in self.algorithms:
+            try:
+                load_pem_public_key(self.key.encode())
+            except (ValueError, UnsupportedAlgorithm):
+                raise NotConfigured("The KEY is not a public key in PEM form.") from None
 
     def _keys(self, kid: object) -> Iterable[Any]:
         return _key_sets.of(self.jwks_url).keys(kid) if self.jwks_url else [self.key]
@@ -173,17 +202,26 @@ class KeySet:
         return [key for key in self._keys if kid is None or key.key_id == kid]
 
     def _refresh(self) -> None:
-        with self._lock:
-            if monotonic() - self._tried_at < self.PAUSE:
-                return
-            self._tried_at = monotonic()
-            try:
-                answer = http.request("GET", self._url, timeout=self.TIMEOUT)
-                published = jwt.PyJWKSet.from_dict(answer.json())
-            except (http.NotSent, http.NoAnswer, ValueError, AttributeError, jwt.PyJWTError):
-                return
-            self._keys = [key for key in published.keys if key.public_key_use != "enc"]
-            self._fetched_at = monotonic()
+        if not self._lock.acquire(blocking=not self._keys):
+            return  # somebody else is asking, and the old keys hold meanwhile
+        try:
+            self._fetch()
+        finally:
+            self._lock.release()
+
+    def _fetch(self) -> None:
+        if monotonic() - self._tried_at < self.PAUSE:
+            return
+        self._tried_at = monotonic()
+        try:
+            answer = http.request("GET", self._url, timeout=self.TIMEOUT)
+            answer.raise_for_status()
+            published = jwt.PyJWKSet.from_dict(answer.json())
+        except Exception as error:  # noqa: BLE001 (whatever it published, it is no key set)
+            logger.warning("token keys not fetched: %s", privacy.place_of(error, frames=1))
+            return
+        self._keys = [key for key in published.keys if key.public_key_use != "enc"]
+        self._fetched_at = monotonic()
 
 
 class _KeySets:

@@ -39,3 +39,4 @@ class SecondGateway(StubGateway):
     """Another one, for failover."""
 
     seen: ClassVar[list[Message]] = []
+    do: ClassVar[Callable[[Message], Receipt]] = take

@@ -211,6 +211,7 @@ def test_the_documented_environment_is_what_the_example_reads() -> None:
     assert read | {"PORT"} == set(re.findall(r"`([A-Z_]+)`", first_column))
 
 
+@pytest.mark.django_db
 def test_the_example_passes_its_own_checks() -> None:
     assert checks.run_checks() == []
     warnings = {str(message.id).rpartition(".")[2] for message in check_deployment(None)}

@@ -102,6 +102,7 @@ def _problem(status: int, meaning: str) -> Answers:
 
 
 COMMON_ANSWERS: Final[Answers] = {
+    **_problem(503, "`NOT-00004`: a token's issuer or the database is away. Nothing was sent."),
     **_problem(401, "No bearer token, or one that is not valid."),
     **_problem(403, "The token lacks the scope or the organisation."),
     **_problem(500, "A bug; the `traceId` finds it in the log."),
@@ -119,6 +120,26 @@ SEND_ANSWERS: Final[Answers] = {
     **_problem(503, "`NOT-00004`: certainly not sent. The id stays free."),
     **_problem(504, "`IN-00003`: it may have been sent. It is not sent again by itself."),
 }
+
+
+def _header(name: str, meaning: str, *statuses: int) -> OpenApiParameter:
+    return OpenApiParameter(name, str, "header", description=meaning, response=list(statuses))
+
+
+SEND_HEADERS: Final = (
+    _header("Location", "The shipment's own address.", 200, 201),
+    _header("Idempotent-Replayed", "`true`: nothing was sent now.", 200),
+    _header("Idempotent-Payload-Mismatch", "`true`: the id was used with other content.", 200, 201),
+    _header("Retry-After", "Seconds to wait before asking again.", 409, 503, 504),
+)
+EVERY_SEND_STATUS: Final = tuple(
+    status if isinstance(status, int) else status[0] for status in SEND_ANSWERS
+)
+DEPRECATION_HEADERS: Final = (
+    _header("Deprecation", "When the route was superseded (RFC 9745).", *EVERY_SEND_STATUS),
+    _header("Link", "The successor of the route.", *EVERY_SEND_STATUS),
+)
+CHALLENGE: Final = _header("WWW-Authenticate", "`Bearer`", 401)
 
 _SMS: Final = {
     "phoneNumber": "+4799999999",
@@ -163,6 +184,7 @@ def _describe() -> None:
             deprecated=deprecated or None,
             tags=["Instant orders"],
             request=view.serializer_class,
+            parameters=[*SEND_HEADERS, CHALLENGE, *(DEPRECATION_HEADERS if deprecated else ())],
             responses=SEND_ANSWERS,
             examples=[OpenApiExample("Order", value=example, request_only=True)],
         )
@@ -186,6 +208,9 @@ def _describe() -> None:
         summary="Status feed of the calling organisation",
         tags=["Shipments"],
         parameters=[
+            CHALLENGE,
+            _header("X-Oldest-Sequence", "The oldest number that is still kept.", 200),
+            _header("X-Latest-Sequence", "The latest number that was given.", 200),
             OpenApiParameter("seq", int, description="Exclusive cursor.", default=0),
             OpenApiParameter("pageSize", int, description="Held to 1…500.", default=500),
             OpenApiParameter("orderBy", str, enum=["asc", "desc"], default="asc"),

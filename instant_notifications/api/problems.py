@@ -2,7 +2,6 @@
 
 import logging
 import re
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,6 +14,7 @@ from django.http import Http404, HttpRequest
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from instant_notifications import privacy
 from instant_notifications.exceptions import (
     ContentMismatch,
     HandoverFailed,
@@ -101,15 +101,15 @@ def answer_exception(exception: Exception, context: Mapping[str, Any]) -> Respon
         return _answer(400, VALIDATION_TITLE, trace_id, errors=exception.errors)
     if isinstance(exception, ShipmentNotFound):
         return _answer_problem(NOT_FOUND, trace_id)
-    problem = BY_EXCEPTION.get(type(exception))
+    problem = next(
+        (BY_EXCEPTION[kind] for kind in type(exception).__mro__ if kind in BY_EXCEPTION), None
+    )
     if problem is not None:
         return _answer_failure(problem, exception, trace_id)
     if isinstance(exception, drf.APIException | Http404 | PermissionDenied | SuspiciousOperation):
         return _answer_http_error(exception, trace_id)
     got_request_exception.send(sender=None, request=request._request)
-    # An unforeseen error's own text may quote what must not be logged; its place does not.
-    place = "".join(traceback.format_tb(exception.__traceback__))
-    logger.error("unexpected %s trace_id=%s\n%s", type(exception).__name__, trace_id, place)
+    logger.error("unexpected trace_id=%s %s", trace_id, privacy.place_of(exception))
     return _answer(500, "An unexpected error occurred.", trace_id)
 
 

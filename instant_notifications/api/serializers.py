@@ -71,7 +71,7 @@ class SmsSettings(Object):
 
 
 class RecipientSms(Object):
-    phoneNumber = Member(rules.mobile_number, text_schema(examples=["+4799999999"]))  # noqa: N815
+    phoneNumber = Member(rules.mobile_number, text_schema(example="+4799999999"))  # noqa: N815
     timeToLiveInSeconds = Member(  # noqa: N815
         rules.time_to_live,
         {"type": "integer", "minimum": rules.MIN_TIME_TO_LIVE, "maximum": rules.MAX_TIME_TO_LIVE},

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.http import HttpRequest
 from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,11 +25,13 @@ from instant_notifications.api.serializers import (
     InstantOrder,
     InstantSms,
 )
-from instant_notifications.api.wire import JsonParser, JsonRenderer, OnlyJson
+from instant_notifications.api.wire import ContractRequest, JsonParser, JsonRenderer, OnlyJson
 from instant_notifications.statuses import Channel
 
 DEPRECATED_SINCE: Final = datetime(2025, 10, 1, tzinfo=UTC)
 MAX_PAGE_SIZE: Final = 500
+LARGEST_NUMBER: Final = 2**63 - 1
+LARGEST_DIGITS: Final = len(str(LARGEST_NUMBER))
 TYPE_WORDS: Final = {Channel.SMS: "SMS", Channel.EMAIL: "Email"}
 
 
@@ -53,14 +56,23 @@ class ContractView(APIView):
         request.get_host()  # a forged one is refused before anything is sent, not after
         super().initial(request, *args, **kwargs)
 
+    def initialize_request(self, request: HttpRequest, *_args: Any, **_kwargs: Any) -> Request:
+        return ContractRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
+
     def get_exception_handler(self) -> Callable[..., Response]:
         return answer_exception
 
-    def address_of(self, name: str, **kwargs: Any) -> str:
-        """The absolute address of one of our routes, under whatever name the host mounted us."""
+    def path_of(self, name: str, **kwargs: Any) -> str:
+        """The path of one of our routes, under whatever name the host mounted us."""
         match = self.request.resolver_match
         namespace = match.namespace if match else "instant_notifications"
-        return self.request.build_absolute_uri(reverse(f"{namespace}:{name}", kwargs=kwargs))
+        return reverse(f"{namespace}:{name}", kwargs=kwargs)
 
 
 class InstantView(ContractView):
@@ -72,7 +84,8 @@ class InstantView(ContractView):
         draft = self.serializer_class(data=request.data).draft(creator_of(request))
         sent = orders.send(draft)
         response = Response(_sent_body(sent), status=200 if sent.replayed else 201)
-        response["Location"] = self.address_of("shipment", shipment_id=sent.shipment_id)
+        path = self.path_of("shipment", shipment_id=sent.shipment_id)
+        response["Location"] = request.build_absolute_uri(path)
         if sent.replayed:
             response["Idempotent-Replayed"] = "true"
         if sent.content_differs:
@@ -96,7 +109,7 @@ class DeprecatedInstantView(InstantView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Deprecation"] = f"@{int(DEPRECATED_SINCE.timestamp())}"
-        response["Link"] = f'<{self.address_of("instant-sms")}>; rel="successor-version"'
+        response["Link"] = f'<{self.path_of("instant-sms")}>; rel="successor-version"'
         return response
 
 
@@ -130,15 +143,19 @@ class FeedView(ContractView):
             limit=min(max(page_size, 1), MAX_PAGE_SIZE),
             newest_first=newest_first,
         )
-        return Response([_entry_body(entry) for entry in entries])
+        response = Response([_entry_body(entry) for entry in entries])
+        oldest, latest = feed.read_bounds(creator_of(request))
+        response["X-Oldest-Sequence"], response["X-Latest-Sequence"] = str(oldest), str(latest)
+        return response
 
 
 def _whole_number(
     given: Mapping[str, str], name: str, default: int, errors: dict[str, list[str]]
 ) -> int:
     written = given.get(name.lower(), str(default))
-    if written.isascii() and written.isdigit() and int(written) < 2**63:
-        return int(written)
+    if written.isascii() and written.isdigit():
+        digits = written.lstrip("0") or "0"
+        return int(digits) if len(digits) < LARGEST_DIGITS else LARGEST_NUMBER
     errors[name] = ["Expected a whole number, 0 or greater."]
     return default
 

@@ -17,6 +17,24 @@ from instant_notifications.conf import settings
 ROOT = "$"
 
 
+class ContractRequest(Request):
+    """A request whose body may come in chunks, without a length, as some clients send it.
+
+    Django reads no further than the length it was told; a server that knows where the body ends
+    (``wsgi.input_terminated``, as under gunicorn) may be read to its end.
+    """
+
+    def _load_stream(self) -> None:
+        super()._load_stream()  # type: ignore[misc]
+        meta = self._request.META
+        chunked = "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower()
+        if chunked and meta.get("wsgi.input_terminated") and not self._has_stream():
+            self._stream = meta["wsgi.input"]
+
+    def _has_stream(self) -> bool:
+        return self._stream is not None
+
+
 class JsonParser(BaseParser):
     """One JSON object in UTF-8, of bounded size."""
 
@@ -33,6 +51,8 @@ class JsonParser(BaseParser):
             body = stream.read(limit + 1)
         except RequestDataTooBig:
             raise TooLarge from None
+        except OSError:
+            raise InvalidRequest({ROOT: ["The body did not arrive whole."]}) from None
         if len(body) > limit:
             raise TooLarge
         try:

@@ -34,7 +34,11 @@ class GatewayHandler:
             raise NotConfigured(
                 f"There is no gateway {alias!r}. Add it to {SETTINGS_NAME}['GATEWAYS']."
             ) from None
-        return gateway_class(alias, configured)(alias, **configured.get("OPTIONS", {}))
+        backend = gateway_class(alias, configured)
+        try:
+            return backend(alias, **configured.get("OPTIONS", {}))
+        except TypeError as error:
+            raise NotConfigured(f"The OPTIONS of gateway {alias!r} do not fit: {error}.") from error
 
     def forget(self) -> None:
         self._made = Local()
@@ -44,7 +48,7 @@ def gateway_class(alias: str, configured: Any) -> type[BaseGateway]:
     """The class that a gateway's settings name."""
     try:
         found = import_string(configured["BACKEND"])
-    except (KeyError, ImportError) as error:
+    except (KeyError, ImportError, AttributeError, TypeError) as error:
         raise NotConfigured(
             f"Gateway {alias!r} has no usable BACKEND ({type(error).__name__}: {error}). "
             "Write the dotted path of its class."

@@ -6,7 +6,6 @@ from them counts as ``OutcomeUnknown``, because it may have left.
 """
 
 import logging
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -14,7 +13,13 @@ from typing import Any, ClassVar, final
 
 from django.core.checks import CheckMessage
 
-from instant_notifications.exceptions import HandoverFailed, NotConfigured, OutcomeUnknown
+from instant_notifications import privacy
+from instant_notifications.exceptions import (
+    HandoverFailed,
+    NotConfigured,
+    OutcomeUnknown,
+    Unavailable,
+)
 from instant_notifications.statuses import Channel
 
 logger = logging.getLogger("instant_notifications.gateways")
@@ -88,13 +93,16 @@ class BaseGateway:
     def hand_over(self, message: Message) -> Receipt:
         """``send``, timed, logged, and with every failure sorted into the three."""
         started = monotonic()
-        outcome = "taken"
+        outcome = "interrupted"
         try:
-            return self._send_or_fail(message)
+            receipt = self._send_or_fail(message)
         except HandoverFailed as failure:
             failure.gateway = self.alias
             outcome = type(failure).__name__
             raise
+        else:
+            outcome = "taken"
+            return receipt
         finally:
             logger.info(
                 "handover gateway=%s channel=%s reference=%s attempt=%d outcome=%s duration_ms=%d",
@@ -111,11 +119,8 @@ class BaseGateway:
             return self.send(message)
         except HandoverFailed:
             raise
+        except NotConfigured as error:
+            logger.error("gateway not configured gateway=%s: %s", self.alias, error)  # noqa: TRY400
+            raise Unavailable("not configured") from None
         except Exception as error:  # noqa: BLE001 (closed by default)
-            raise OutcomeUnknown(_where(error)) from None
-
-
-def _where(error: Exception) -> str:
-    """The kind and place of an unforeseen error; its text may hold what must not be logged."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
+            raise OutcomeUnknown(privacy.place_of(error, frames=1)) from None

@@ -9,24 +9,40 @@ import re
 import smtplib
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from email.utils import parseaddr
-from time import monotonic
+from collections.abc import Mapping
+from contextlib import suppress
+from email.utils import formataddr, parseaddr
 from typing import Any, Final
 
+import idna
 from django.conf import settings as django_settings
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 
-from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
+from instant_notifications.exceptions import (
+    HandoverFailed,
+    NotConfigured,
+    OutcomeUnknown,
+    Rejected,
+    Unavailable,
+)
 from instant_notifications.gateways.base import BaseGateway, Message, Receipt
 from instant_notifications.gateways.plain_text import plain_text
 from instant_notifications.statuses import Channel
 
-_OUR_CONFIGURATION: Final = frozenset({500, 502, 503, 504, 530, 534, 535, 538})
-"""Replies about the session, not about this message."""
+_NOT_NOW: Final = 400
+_REFUSED: Final = 500
+
+_ABOUT_THE_SESSION: Final = frozenset({500, 502, 503, 504, 530, 534, 535, 538})
+"""Replies that find fault with us, not with this message."""
+
+_CLEAR_ANSWERS: Final = (
+    smtplib.SMTPSenderRefused,
+    smtplib.SMTPRecipientsRefused,
+    smtplib.SMTPDataError,
+)
+"""The server said no. Other errors are silence, or an answer that nobody understands."""
 
 _REFUSALS: Final[Mapping[str, str]] = {
     "5.1.3": "Email_Failed_InvalidFormat",
@@ -55,7 +71,7 @@ class MailGateway(BaseGateway):
         backend = _open_mailer(self.mailer)
         email = _compose(message)
         if isinstance(backend, SmtpBackend):
-            _send_by_smtp(backend, email, message.timeout)
+            _Dialogue(backend, email).hold(message.timeout)
         else:
             _send_by_other(backend, email)
         return Receipt(gateway_reference=email.extra_headers["Message-ID"])
@@ -64,19 +80,22 @@ class MailGateway(BaseGateway):
 def _open_mailer(alias: str) -> BaseEmailBackend:
     """What replaces ``get_connection()`` from Django 6.1 on, and that itself before."""
     mailers = getattr(mail, "mailers", None)
-    backend: BaseEmailBackend = mail.get_connection() if mailers is None else mailers[alias]
+    try:
+        backend: BaseEmailBackend = mail.get_connection() if mailers is None else mailers[alias]
+    except Exception as error:
+        raise NotConfigured(f"The mail backend cannot be made ({type(error).__name__}).") from error
     return backend
 
 
 def _compose(message: Message) -> mail.EmailMultiAlternatives:
-    sender = message.sender or django_settings.DEFAULT_FROM_EMAIL
+    sender = _sender_in_ascii(message.sender or django_settings.DEFAULT_FROM_EMAIL)
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
     is_html = message.content_type == "Html"
     email = mail.EmailMultiAlternatives(
         subject=message.subject,
         body=plain_text(message.body) if is_html else message.body,
         from_email=sender,
-        to=[message.destination],
+        to=[_in_ascii(message.destination)],
         headers={
             "Message-ID": f"<{message.reference}@{domain}>",
             "Auto-Submitted": "auto-generated",
@@ -87,112 +106,140 @@ def _compose(message: Message) -> mail.EmailMultiAlternatives:
     return email
 
 
+def _sender_in_ascii(written: str) -> str:
+    if written.isascii():
+        return written
+    name, address = parseaddr(written)
+    address = _in_ascii(address)
+    return formataddr((name, address)) if name and address.isascii() else address
+
+
+def _in_ascii(address: str) -> str:
+    """The address with its domain as DNS knows it (IDNA 2008, which Django's own is not)."""
+    local, at, domain = address.rpartition("@")
+    try:
+        return f"{local}{at}{idna.encode(domain).decode()}" if not domain.isascii() else address
+    except idna.IDNAError:
+        raise Rejected("domain", status="Email_Failed_InvalidFormat") from None
+
+
 def _send_by_other(backend: BaseEmailBackend, email: mail.EmailMultiAlternatives) -> None:
+    """By a backend that we know nothing of, which keeps its own time-outs."""
     try:
         sent = backend.send_messages([email])
     except (ConnectionRefusedError, socket.gaierror) as error:
         raise Unavailable(type(error).__name__) from None
+    except mail.BadHeaderError:
+        raise Rejected("header", status="Email_Failed_InvalidFormat") from None
     if sent == 0:
         raise Unavailable("the mail backend sent nothing")
 
 
-def _send_by_smtp(backend: SmtpBackend, email: mail.EmailMultiAlternatives, timeout: float) -> None:
-    if not email.to[0].rpartition("@")[0].isascii():
-        raise Rejected("SMTPUTF8 is not supported", status="Email_Failed_InvalidFormat")
-    with _hung_up_after(backend, timeout) as deadline:
-        dialogue = _Dialogue(_connect(backend, timeout), deadline)
-        try:
-            backend.send_messages([email])
-        except (OSError, smtplib.SMTPException, ValueError) as error:
-            raise dialogue.meaning_of(error) from None
-        finally:
-            backend.close()
+class _Dialogue:
+    """One SMTP session on a thread of its own, held to a time that nothing can stretch.
 
-
-@contextmanager
-def _hung_up_after(backend: SmtpBackend, seconds: float) -> Iterator[float]:
-    """Breaks the connection at the deadline.
-
-    A socket's time-out bounds each wait, not their sum, and not a server that dribbles.
+    A socket's time-out bounds each wait, not their sum, nor the name server, nor a server that
+    dribbles. At the deadline the session is cut off, and what matters is only whether the text had
+    begun to leave: before that nothing was sent, after it nobody knows.
     """
 
-    def hang_up() -> None:
-        connection = backend.connection or getattr(backend, "_partial_connection", None)
+    def __init__(self, backend: SmtpBackend, email: mail.EmailMultiAlternatives) -> None:
+        self._backend = backend
+        self._email = email
+        self._ended = threading.Event()
+        self._gate = threading.Lock()
+        self._connected = self._text_begun = self._cut_off = False
+        self._error: Exception | None = None
+
+    def hold(self, timeout: float) -> None:
+        if not (self._email.from_email + self._email.to[0]).isascii():
+            raise Rejected("SMTPUTF8 is not supported", status="Email_Failed_InvalidFormat")
+        self._backend.timeout = timeout
+        self._backend.fail_silently = False
+        threading.Thread(target=self._session, name="smtp-session", daemon=True).start()
+        if not self._ended.wait(timeout):
+            self._hang_up()
+            raise (OutcomeUnknown if self._text_begun else Unavailable)("no answer in time")
+        if self._error:
+            raise self._meaning_of(self._error) from None
+
+    def _session(self) -> None:
+        try:
+            self._backend.open()
+            self._watch(self._backend.connection)
+            self._backend.send_messages([self._email])
+        except Exception as error:  # noqa: BLE001 (sorted by _meaning_of)
+            self._error = error
+        finally:
+            self._ended.set()
+            with suppress(Exception):  # a farewell that goes wrong changes nothing
+                self._backend.close()
+
+    def _watch(self, connection: smtplib.SMTP | None) -> None:
+        """Say hello, and from then on notice when the text begins to leave."""
+        if connection is None:
+            raise ConnectionError
+        connection.ehlo_or_helo_if_needed()
+        self._connected = True
+        say, begin_data = connection.send, connection.data
+
+        def data(content: Any) -> Any:
+            connection.send = command  # type: ignore[method-assign, assignment]
+            try:
+                return begin_data(content)
+            finally:
+                connection.send = say  # type: ignore[method-assign]
+
+        def command(words: Any) -> None:
+            connection.send = text  # type: ignore[method-assign, assignment]
+            say(words)
+
+        def text(words: Any) -> None:
+            with self._gate:
+                if self._cut_off:
+                    raise ConnectionAbortedError
+                self._text_begun = True
+            say(words)
+
+        # We end the session anyway; a server that refuses and then keeps silent must not hide why.
+        connection.rset = lambda: (250, b"")  # type: ignore[method-assign]
+        connection.data = data  # type: ignore[method-assign, assignment]
+
+    def _hang_up(self) -> None:
+        with self._gate:
+            self._cut_off = True
+        connection = self._backend.connection
         if connection is not None and connection.sock is not None:
             with suppress(OSError):  # it may have ended by itself
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, hang_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield monotonic() + seconds
-    finally:
-        timer.cancel()
+    def _meaning_of(self, error: Exception) -> HandoverFailed:
+        reply = _reply(error)
+        if not self._connected:
+            return Unavailable(reply)
+        if isinstance(error, _CLEAR_ANSWERS):
+            code = int(reply[:3])
+            if code >= _REFUSED and code not in _ABOUT_THE_SESSION:
+                return Rejected(reply, status=_refusal(reply))
+            if code >= _NOT_NOW:
+                return Unavailable(reply)
+        if isinstance(error, ValueError):
+            return Rejected(reply, status="Email_Failed_InvalidFormat")
+        return (OutcomeUnknown if self._text_begun else Unavailable)(reply)
 
 
-def _connect(backend: SmtpBackend, timeout: float) -> smtplib.SMTP:
-    """Connect and log on. Nothing of the message has been said, so every failure is safe."""
-    backend.timeout = timeout / 2  # for the connection and again for the greeting
-    backend.fail_silently = False
-    try:
-        backend.open()
-    except (OSError, smtplib.SMTPException) as error:
-        raise Unavailable(_reply(error)) from None
-    if backend.connection is None:
-        raise Unavailable("no connection")
-    return backend.connection
-
-
-class _Dialogue:
-    """Notices when DATA begins, the moment from which on silence is ambiguous."""
-
-    def __init__(self, connection: smtplib.SMTP, deadline: float) -> None:
-        self._data = connection.data
-        self._data_begun = False
-        if connection.sock is not None:
-            connection.sock.settimeout(max(0.001, deadline - monotonic()))
-        connection.data = self._begin_data  # type: ignore[method-assign,assignment]
-
-    def _begin_data(self, content: Any) -> Any:
-        self._data_begun = True
-        return self._data(content)
-
-    def meaning_of(self, error: Exception) -> Exception:
-        code = _code(error)
-        if code is None and isinstance(error, ValueError):
-            return Rejected(type(error).__name__, status="Email_Failed_InvalidFormat")
-        if code is None:
-            return (OutcomeUnknown if self._data_begun else Unavailable)(_reply(error))
-        if code < 500 or code in _OUR_CONFIGURATION:
-            return Unavailable(_reply(error))
-        return Rejected(_reply(error), status=_refusal(_reply(error)))
-
-
-def _answer(error: Exception) -> tuple[int, str] | None:
-    """The server's reply behind an error, if it gave one."""
+def _reply(error: Exception) -> str:
+    """Reply code and enhanced status, e.g. ``550 5.1.1``; never the text, which names people."""
     text: bytes | str
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         code, text = next(iter(error.recipients.values()))
     elif isinstance(error, smtplib.SMTPResponseException):
         code, text = error.smtp_code, error.smtp_error
     else:
-        return None
-    return code, text.decode(errors="replace") if isinstance(text, bytes) else text
-
-
-def _code(error: Exception) -> int | None:
-    answer = _answer(error)
-    return answer[0] if answer and answer[0] > 0 else None
-
-
-def _reply(error: Exception) -> str:
-    """Reply code and enhanced status, e.g. ``550 5.1.1``; never the text, which names people."""
-    answer = _answer(error)
-    if answer is None:
         return type(error).__name__
-    enhanced = re.match(r"[245]\.\d{1,3}\.\d{1,3}", answer[1])
-    return f"{answer[0]} {enhanced[0]}" if enhanced else str(answer[0])
+    said = text.decode(errors="replace") if isinstance(text, bytes) else text
+    enhanced = re.match(r"[245]\.\d{1,3}\.\d{1,3}", said)
+    return f"{code:03} {enhanced[0]}" if enhanced else f"{code:03}"
 
 
 def _refusal(reply: str) -> str:

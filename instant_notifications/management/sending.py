@@ -10,6 +10,7 @@ from instant_notifications.exceptions import (
     InvalidMessage,
     NotificationError,
     OutcomeUnknown,
+    StillUnderWay,
     Unavailable,
 )
 from instant_notifications.orders import Sent
@@ -24,7 +25,7 @@ class SendCommand(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("to", help="the recipient")
-        parser.add_argument("--body", default="-", help="the text; - (the default) reads stdin")
+        parser.add_argument("body", nargs="?", default="-", help="the text; without it, stdin")
         parser.add_argument("--sender", default="")
         parser.add_argument("--idempotency-id", default="", help="the same id never sends twice")
         parser.add_argument("--senders-reference", default="")
@@ -35,7 +36,7 @@ class SendCommand(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         common = ("to", "sender", "idempotency_id", "senders_reference", "creator")
-        body = sys.stdin.read() if options["body"] == "-" else options["body"]
+        body = sys.stdin.read().removesuffix("\n") if options["body"] == "-" else options["body"]
         try:
             sent = self.send(
                 body=body, **{name: options[name] for name in (*common, *self.own_options)}
@@ -58,4 +59,5 @@ def _explain(error: NotificationError) -> str:
 def _exit_status(error: NotificationError) -> int:
     if isinstance(error, Unavailable):
         return EXIT_NOT_SENT
-    return EXIT_UNKNOWN if isinstance(error, OutcomeUnknown) else EXIT_FAILED
+    may_have_left = isinstance(error, OutcomeUnknown | StillUnderWay)
+    return EXIT_UNKNOWN if may_have_left else EXIT_FAILED

@@ -4,7 +4,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from instant_notifications.models.orders import STATUS_LENGTH, Shipment
+from instant_notifications.models.orders import STATUS_LENGTH, Shipment, choices, plain
+from instant_notifications.statuses import OrderStatus
 
 
 class Organisation(models.Model):
@@ -30,7 +31,7 @@ class FeedEntry(models.Model):
     creator = models.CharField(_("organisation"), max_length=255)
     sequence_number = models.PositiveBigIntegerField()
     shipment = models.ForeignKey(Shipment, models.CASCADE, related_name="feed_entries")
-    status = models.CharField(max_length=STATUS_LENGTH)
+    status = models.CharField(max_length=STATUS_LENGTH, choices=choices(OrderStatus))
     at = models.DateTimeField(default=timezone.now)
     recipients = models.JSONField()
     """``[{delivery, status, at}]``; the destination is looked up, so that it can be erased."""
@@ -41,7 +42,10 @@ class FeedEntry(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["creator", "sequence_number"], name="instant_feed_number"
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=plain(OrderStatus)), name="instant_feed_status"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """What was asked for, what is sent, and what became of it."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -12,19 +13,20 @@ from instant_notifications.conf import settings
 from instant_notifications.fields import EncryptedTextField
 from instant_notifications.models.identifiers import uuid7
 from instant_notifications.rules import MAX_REFERENCE_LENGTH
-from instant_notifications.statuses import (
-    STAGES,
-    WORDS,
-    Cause,
-    Channel,
-    Handover,
-    OrderStatus,
-    ShipmentType,
-)
+from instant_notifications.statuses import STAGES, WORDS, Cause, Channel, Handover, ShipmentType
 
 STATUS_LENGTH = 40
 DIGEST_LENGTH = 64
 ALIAS_LENGTH = 64
+
+
+def plain(words: Iterable[str]) -> list[str]:
+    """The words as bare strings: a migration must not depend on the classes of today."""
+    return [str(word) for word in words]
+
+
+def choices(words: Iterable[str]) -> list[tuple[str, str]]:
+    return [(word, word) for word in plain(words)]
 
 
 class Order(models.Model):
@@ -80,24 +82,19 @@ class Shipment(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     order = models.ForeignKey(Order, models.CASCADE, related_name="shipments")
     creator = models.CharField(_("organisation"), max_length=255)
-    type = models.CharField(max_length=16, choices=[(word, word) for word in ShipmentType])
+    type = models.CharField(max_length=16, choices=choices(ShipmentType))
     senders_reference = models.CharField(
         _("sender's reference"), max_length=MAX_REFERENCE_LENGTH, blank=True
     )
-    status = models.CharField(max_length=STATUS_LENGTH, choices=[(w, w) for w in OrderStatus])
     created_at = models.DateTimeField(_("created"), default=timezone.now)
-    updated_at = models.DateTimeField(_("last update"), default=timezone.now)
 
     class Meta:
         verbose_name = _("shipment")
         verbose_name_plural = _("shipments")
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(type__in=list(ShipmentType)), name="instant_shipment_type"
-            ),
-            models.CheckConstraint(
-                condition=models.Q(status__in=list(OrderStatus)), name="instant_shipment_status"
-            ),
+                condition=models.Q(type__in=plain(ShipmentType)), name="instant_shipment_type"
+            )
         ]
 
     def __str__(self) -> str:
@@ -120,15 +117,19 @@ class Delivery(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     """Also the reference we give to the gateway."""
     shipment = models.ForeignKey(Shipment, models.CASCADE, related_name="deliveries")
-    channel = models.CharField(max_length=8, choices=[(word, word) for word in Channel])
+    channel = models.CharField(max_length=8, choices=choices(Channel))
     destination = EncryptedTextField(null=True, editable=False)
     destination_digest = models.CharField(max_length=DIGEST_LENGTH, blank=True, db_index=True)
     content = EncryptedTextField(null=True, editable=False)
     segments = models.PositiveSmallIntegerField(_("SMS parts"), null=True)
-    status = models.CharField(max_length=STATUS_LENGTH, choices=[(word, word) for word in STAGES])
-    handover = models.CharField(max_length=16, choices=[(word, word) for word in Handover])
+    status = models.CharField(max_length=STATUS_LENGTH, choices=choices(STAGES))
+    handover = models.CharField(max_length=16, choices=choices(Handover))
     attempts = models.PositiveIntegerField(default=0)
     """Hand-overs begun. Its value is the fence: only the latest may speak for the delivery."""
+    may_have_left = models.BooleanField(default=False)
+    """An earlier attempt ended in doubt, so that no later one's "no" is certain any more."""
+    revision = models.PositiveIntegerField(default=0)
+    """Counts the writes, so that nobody writes over what they have not seen."""
     lease_until = models.DateTimeField(null=True)
     gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
     gateway_reference = models.CharField(max_length=255, blank=True)
@@ -150,21 +151,24 @@ class Delivery(models.Model):
         ]
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(channel__in=list(Channel)), name="instant_delivery_channel"
+                condition=models.Q(channel__in=plain(Channel)), name="instant_delivery_channel"
             ),
             models.CheckConstraint(
-                condition=models.Q(status__in=list(STAGES)), name="instant_delivery_status"
+                condition=models.Q(status__in=plain(STAGES)), name="instant_delivery_status"
             ),
             models.CheckConstraint(
-                condition=models.Q(handover__in=list(Handover)), name="instant_delivery_handover"
+                condition=models.Q(handover__in=plain(Handover)), name="instant_delivery_handover"
             ),
             models.CheckConstraint(
                 condition=models.Q(segments__gte=1) | models.Q(segments__isnull=True),
                 name="instant_delivery_segments",
             ),
             models.CheckConstraint(
-                condition=models.Q(handover=Handover.UNDER_WAY, lease_until__isnull=False)
-                | (~models.Q(handover=Handover.UNDER_WAY) & models.Q(lease_until__isnull=True)),
+                condition=models.Q(handover="under_way", lease_until__isnull=False)
+                | (
+                    ~models.Q(handover=Handover.UNDER_WAY.value)
+                    & models.Q(lease_until__isnull=True)
+                ),
                 name="instant_delivery_lease",
             ),
         ]
@@ -177,10 +181,14 @@ class Delivery(models.Model):
         """A worker may be handing it over at this moment."""
         return self.lease_until is not None and self.lease_until > timezone.now()
 
+    @property
+    def overdue_at(self) -> datetime:
+        """When a missing last word begins to mean that none will come."""
+        return self.expires_at + timedelta(seconds=settings.EXPIRY_GRACE)
+
     def overdue(self, now: datetime) -> bool:
         """Expired, the grace included, with no last word and no hand-over under way."""
-        grace = timedelta(seconds=settings.EXPIRY_GRACE)
-        return self.completed_at is None and self.expires_at + grace < now and not self.leased
+        return self.completed_at is None and self.overdue_at < now and not self.leased
 
     def status_at(self, now: datetime) -> str:
         """The true word at this moment, even before the sweep has written it down."""
@@ -194,7 +202,7 @@ class StatusEvent(models.Model):
     at = models.DateTimeField(default=timezone.now)
     from_status = models.CharField(max_length=STATUS_LENGTH)
     to_status = models.CharField(max_length=STATUS_LENGTH)
-    cause = models.CharField(max_length=16, choices=[(word, word) for word in Cause])
+    cause = models.CharField(max_length=16, choices=choices(Cause))
     attempt = models.PositiveIntegerField(null=True)
     gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
     gateway_word = models.CharField(_("gateway's own word"), max_length=255, blank=True)
@@ -204,10 +212,13 @@ class StatusEvent(models.Model):
         verbose_name_plural = _("status events")
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(from_status__in=list(STAGES))
-                & models.Q(to_status__in=list(STAGES)),
+                condition=models.Q(from_status__in=plain(STAGES))
+                & models.Q(to_status__in=plain(STAGES)),
                 name="instant_event_status",
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(cause__in=plain(Cause)), name="instant_event_cause"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,11 +6,11 @@ import threading
 from datetime import datetime
 from typing import Final
 
-from django.db import close_old_connections, connections
+from django.db import connections, transaction
 from django.utils import timezone
 
-from instant_notifications import feed
 from instant_notifications.gateways import Receipt
+from instant_notifications.record import record_receipt
 from instant_notifications.simulator.models import SimulatedReceipt
 
 logger = logging.getLogger("instant_notifications.simulator")
@@ -30,18 +30,20 @@ def deliver_due_receipts(now: datetime | None = None) -> int:
 
 
 def _deliver(receipt: SimulatedReceipt) -> bool:
-    mine = SimulatedReceipt.objects.filter(pk=receipt.pk, sent_at=None)
-    if not mine.update(sent_at=timezone.now()):
-        return False
-    feed.record_receipt(
-        receipt.message.gateway,
-        Receipt(
-            gateway_reference=receipt.message.gateway_reference,
-            reference=receipt.message.reference,
-            status=receipt.status,
-            word=receipt.word,
-        ),
-    )
+    """In one transaction, so that a receipt that cannot be written down comes again."""
+    with transaction.atomic():
+        mine = SimulatedReceipt.objects.filter(pk=receipt.pk, sent_at=None)
+        if not mine.update(sent_at=timezone.now()):
+            return False
+        record_receipt(
+            receipt.message.gateway,
+            Receipt(
+                gateway_reference=receipt.message.gateway_reference,
+                reference=receipt.message.reference,
+                status=receipt.status,
+                word=receipt.word,
+            ),
+        )
     return True
 
 
@@ -68,15 +70,15 @@ class Postman:
 
     def _nap(self) -> float:
         """Deliver what is due; the seconds until there is more to do."""
-        close_old_connections()
         try:
             deliver_due_receipts()
             waiting = SimulatedReceipt.objects.filter(sent_at=None).order_by("due_at")
             next_due = waiting.values_list("due_at", flat=True).first()
         except Exception as error:  # noqa: BLE001 (the database may be away; the thread lives on)
             logger.warning("simulated receipts wait: %s", type(error).__name__)
-            connections.close_all()
             return 1.0
+        finally:
+            connections.close_all()  # a pause can be long, and others may need them
         if next_due is None:
             return LONGEST_NAP
         return min(max((next_due - timezone.now()).total_seconds(), 0.01), LONGEST_NAP)

@@ -1,4 +1,4 @@
-"""``manage.py send_email kari@example.com --subject "…" --body "…"``"""
+"""``manage.py send_email kari@example.com "…" --subject "…"``"""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""``manage.py send_sms +4799999999 --body "…"``"""
+"""``manage.py send_sms +4799999999 "…"``"""
 
 from argparse import ArgumentParser
 from typing import Any

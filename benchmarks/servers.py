@@ -1,0 +1,107 @@
+"""The processes that a measurement needs, started before it and gone after it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ORGANISATION = "ttd"
+PATIENCE = 10.0
+"""Seconds a process gets to end by itself."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """A running server with both routes."""
+
+    host: str
+    port: int
+    token: str
+    """A bearer token for our route."""
+
+
+@contextmanager
+def stub_gateway(delay: float = 0.0) -> Iterator[str]:
+    """The address of a gateway that takes every message after ``delay`` seconds."""
+    command = [sys.executable, "-m", "benchmarks.stub_gateway", str(delay)]
+    with _running(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+
+
+@contextmanager
+def application(
+    directory: Path, database_url: str, gateway_url: str, *, processes: int = 2, threads: int = 16
+) -> Iterator[Application]:
+    """Gunicorn with both routes on a migrated database; its log is shown if anything fails."""
+    environment = _environment(database_url, gateway_url)
+    _manage(environment, "migrate", "--run-syncdb", "--verbosity=0")
+    token = _manage(environment, "issue_token", f"--org={ORGANISATION}")
+    log = directory / "server.log"
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener, log.open("w") as errors:
+        # Gunicorn sets it too, but too late for clients that connect while it starts.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        command = _gunicorn(listener.fileno(), processes, threads)
+        options = {"env": environment, "stderr": errors, "pass_fds": [listener.fileno()]}
+        with _running(command, **options):
+            try:
+                yield Application(*listener.getsockname(), token)
+            except Exception:
+                print(log.read_text()[-4000:], file=sys.stderr)
+                raise
+
+
+def _environment(database_url: str, gateway_url: str) -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+        "DEBUG": "false",
+        "SECRET_KEY": "only-for-the-life-of-one-benchmark-0123456789",
+        "DATABASE_URL": database_url,
+        "BENCHMARK_GATEWAY_URL": gateway_url,
+    }
+
+
+def _manage(environment: Mapping[str, str], *words: str) -> str:
+    command = [sys.executable, "-m", "django", *words]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _gunicorn(listener: int, processes: int, threads: int) -> Sequence[str]:
+    return [
+        *(sys.executable, "-m", "gunicorn", "django.core.wsgi:get_wsgi_application()"),
+        *("--bind", f"fd://{listener}"),
+        *("--worker-class", "gthread"),
+        *("--workers", str(processes)),
+        *("--threads", str(threads)),
+        *("--keep-alive", "75"),
+        *("--log-level", "warning"),
+        "--no-control-socket",
+    ]
+
+
+@contextmanager
+def _running(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
+    """A process in a group of its own, so that Ctrl-C reaches us alone and we end it in order."""
+    with subprocess.Popen(command, start_new_session=True, **options) as process:
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[Any]") -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,32 @@
+"""The example project's settings as in production, serving our route and the floor's.
+
+Both run in the same processes, on the same database and connections. The console is left out, and
+of the middleware all but what gives an answer its length: what a host adds there costs both routes
+the same, and would only flatter the ratio.
+"""
+
+from example_project.settings import *  # noqa: F403
+from example_project.settings import INSTANT_NOTIFICATIONS, env
+
+BENCHMARK_GATEWAY_URL = env.str("BENCHMARK_GATEWAY_URL")
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "instant_notifications",
+    "benchmarks.floor",
+]
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+ROOT_URLCONF = "benchmarks.urls"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTANT_NOTIFICATIONS = {
+    **INSTANT_NOTIFICATIONS,
+    "GATEWAYS": {
+        "stub": {
+            "BACKEND": "benchmarks.gateway.BenchmarkGateway",
+            "OPTIONS": {"url": BENCHMARK_GATEWAY_URL},
+        }
+    },
+    "ROUTES": {"sms": ["stub"]},
+}

@@ -1,0 +1,64 @@
+"""Halts a worker at a chosen place, so that a test can kill it exactly there.
+
+A message halts at the place that its recipient's local part names. The package knows nothing of
+this: its public functions are wrapped.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_save
+
+
+class Place(StrEnum):
+    BEFORE_THE_RESERVATION = "before-the-reservation"
+    BEFORE_THE_SEND = "before-the-send"
+    BEFORE_THE_RECORD = "before-the-record"
+    INSIDE_THE_RECORD = "inside-the-record"
+
+
+class Halting(AppConfig):
+    name = "tests.live"
+    label = "live"
+
+    def ready(self) -> None:
+        if directory := os.environ.get("HALT_IN"):
+            _wrap(Path(directory))
+
+
+def _wrap(directory: Path) -> None:
+    from instant_notifications import dispatch, orders
+    from instant_notifications.gateways.mail import MailGateway
+    from instant_notifications.models import StatusEvent
+
+    def halt(place: Place, destination: str | None) -> None:
+        if destination and destination.startswith(f"{place}@"):
+            (directory / place).touch()
+            Event().wait()
+
+    send, hand_over, send_mail = orders.send, dispatch.hand_over, MailGateway.send
+
+    def halting_send(draft: Any) -> Any:
+        halt(Place.BEFORE_THE_RESERVATION, draft.destination)
+        return send(draft)
+
+    def halting_hand_over(delivery: Any, route: Any) -> Any:
+        halt(Place.BEFORE_THE_SEND, delivery.destination)
+        return hand_over(delivery, route)
+
+    def halting_send_mail(gateway: Any, message: Any) -> Any:
+        receipt = send_mail(gateway, message)
+        halt(Place.BEFORE_THE_RECORD, message.destination)
+        return receipt
+
+    def written_to_history(instance: Any, **_: Any) -> None:
+        halt(Place.INSIDE_THE_RECORD, instance.delivery.destination)
+
+    orders.send = halting_send
+    dispatch.hand_over = halting_hand_over
+    MailGateway.send = halting_send_mail  # type: ignore[assignment,method-assign]
+    post_save.connect(written_to_history, sender=StatusEvent, weak=False)

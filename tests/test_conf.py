@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from instant_notifications import conf
+from instant_notifications.conf import SETTINGS, Setting
+
+Configure = Callable[..., None]
+
+DEFAULTS = {
+    "GATEWAYS": {"mail": {"BACKEND": "instant_notifications.gateways.mail.MailGateway"}},
+    "ROUTES": {"sms": [], "email": ["mail"]},
+    "HANDOVER_BUDGET": 10,
+    "WAIT_FOR_DUPLICATE": None,
+    "IDEMPOTENCY_MISMATCH": "replay",
+    "UNKNOWN_OUTCOME": "keep",
+    "EXPIRY_GRACE": 60,
+    "EMAIL_LIFETIME": 172_800,
+    "FEED": "completed",
+    "DEFAULT_CREATOR": "local",
+    "DEFAULT_SMS_SENDER": "",
+    "DEFAULT_EMAIL_SENDER": "",
+    "APPROVED_SENDERS": {},
+    "ALLOWED_REGIONS": None,
+    "MAX_REQUEST_BYTES": 1_000_000,
+    "ENCRYPTION_KEYS": (),
+    "TOKEN_SIGNING_KEY": "",
+    "TOKEN_ISSUERS": (),
+}
+
+GOOD: list[tuple[str, Any]] = [
+    ("GATEWAYS", {}),
+    ("ROUTES", {"sms": ["a", "b"]}),
+    ("HANDOVER_BUDGET", 0.5),
+    ("WAIT_FOR_DUPLICATE", 0),
+    ("WAIT_FOR_DUPLICATE", None),
+    ("IDEMPOTENCY_MISMATCH", "reject"),
+    ("UNKNOWN_OUTCOME", "resend"),
+    ("EXPIRY_GRACE", 0),
+    ("EMAIL_LIFETIME", 60),
+    ("FEED", "every"),
+    ("DEFAULT_CREATOR", "ttd"),
+    ("DEFAULT_SMS_SENDER", "Altinn"),
+    ("DEFAULT_EMAIL_SENDER", "a@example.com"),
+    ("APPROVED_SENDERS", {"ttd": {"sms": ["Altinn"]}}),
+    ("ALLOWED_REGIONS", ["NO"]),
+    ("ALLOWED_REGIONS", None),
+    ("MAX_REQUEST_BYTES", 1),
+    ("ENCRYPTION_KEYS", ["new", "old"]),
+    ("ENCRYPTION_KEYS", ("new",)),
+    ("TOKEN_SIGNING_KEY", "secret"),
+    ("TOKEN_ISSUERS", [{"KEY": "secret"}]),
+]
+BAD: list[tuple[str, Any]] = [
+    ("GATEWAYS", ["mail"]),
+    ("GATEWAYS", None),
+    ("ROUTES", "sms"),
+    ("ROUTES", None),
+    ("HANDOVER_BUDGET", 0),
+    ("HANDOVER_BUDGET", "10"),
+    ("HANDOVER_BUDGET", True),
+    ("HANDOVER_BUDGET", None),
+    ("HANDOVER_BUDGET", float("nan")),
+    ("WAIT_FOR_DUPLICATE", -1),
+    ("WAIT_FOR_DUPLICATE", "1"),
+    ("IDEMPOTENCY_MISMATCH", "refuse"),
+    ("UNKNOWN_OUTCOME", None),
+    ("EXPIRY_GRACE", -1),
+    ("EMAIL_LIFETIME", 0),
+    ("FEED", "all"),
+    ("DEFAULT_CREATOR", None),
+    ("DEFAULT_SMS_SENDER", 5),
+    ("DEFAULT_EMAIL_SENDER", None),
+    ("APPROVED_SENDERS", ["Altinn"]),
+    ("ALLOWED_REGIONS", "NO"),
+    ("ALLOWED_REGIONS", [47]),
+    ("MAX_REQUEST_BYTES", 0),
+    ("ENCRYPTION_KEYS", "a single secret"),
+    ("ENCRYPTION_KEYS", [b"bytes"]),
+    ("TOKEN_SIGNING_KEY", None),
+    ("TOKEN_SIGNING_KEY", b"bytes"),
+    ("TOKEN_ISSUERS", {"KEY": "secret"}),
+    ("TOKEN_ISSUERS", ["https://issuer.example/jwks"]),
+]
+
+
+def test_every_setting_has_a_documented_default(settings: Any) -> None:
+    settings.INSTANT_NOTIFICATIONS = {}
+    assert {name: getattr(conf.settings, name) for name in SETTINGS} == DEFAULTS
+
+
+def test_a_host_need_not_write_the_dict(settings: Any) -> None:
+    del settings.INSTANT_NOTIFICATIONS
+    assert conf.settings.HANDOVER_BUDGET == 10
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_each_access_reads_through(name: str, value: Any, configure: Configure) -> None:
+    configure(**{name: value})
+    assert getattr(conf.settings, name) is value
+    configure(**{name: DEFAULTS[name]})
+    assert getattr(conf.settings, name) is DEFAULTS[name]
+
+
+def test_a_change_in_place_is_seen_at_once(settings: Any) -> None:
+    written = {"DEFAULT_CREATOR": "one"}
+    settings.INSTANT_NOTIFICATIONS = written
+    assert conf.settings.DEFAULT_CREATOR == "one"
+    written["DEFAULT_CREATOR"] = "two"
+    assert conf.settings.DEFAULT_CREATOR == "two"
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_a_value_that_makes_sense_is_accepted(name: str, value: Any) -> None:
+    assert SETTINGS[name].accepts(value)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_value_that_makes_no_sense_is_not(name: str, value: Any) -> None:
+    assert not SETTINGS[name].accepts(value)
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_every_setting_says_what_it_means(setting: Setting[Any]) -> None:
+    assert len(setting.meaning) > 20
+    assert setting.accepts(setting.default)
+
+
+def test_every_setting_has_data_above() -> None:
+    assert {name for name, _ in GOOD} == {name for name, _ in BAD} == set(SETTINGS)
+
+
+def test_an_unknown_setting_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError):
+        _ = conf.settings.NO_SUCH_SETTING  # type: ignore[attr-defined]
