@@ -37,6 +37,9 @@ LEASE_FACTOR: Final = 2
 RECORD_PAUSES: Final = (0.1, 0.4, 1.5)
 """Seconds between the tries to write an outcome down while the database is away."""
 
+RECORD_PATIENCE: Final = 2.0
+"""Seconds after which no further try is begun: each may itself have to wait for a connection."""
+
 
 def lease() -> timedelta:
     return timedelta(seconds=LEASE_FACTOR * settings.HANDOVER_BUDGET)
@@ -174,6 +177,7 @@ def _change_for(failure: HandoverFailed, channel: Channel, attempt: int) -> Chan
 
 def _record(delivery: Delivery, change: Change) -> Delivery:
     """Write the outcome down, also when the database has to come back first."""
+    give_up = monotonic() + RECORD_PATIENCE
     for pause in (*RECORD_PAUSES, None):
         try:
             return record_status(delivery, change)
@@ -182,7 +186,7 @@ def _record(delivery: Delivery, change: Change) -> Delivery:
                 "outcome not recorded yet delivery=%s %s", delivery.pk, type(error).__name__
             )
             connections[primary()].close()
-            if pause is None:
+            if pause is None or monotonic() > give_up:
                 break
             sleep(pause)
         except Exception as error:  # noqa: BLE001 (it may have left, so nothing else may escape)

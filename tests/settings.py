@@ -17,5 +17,7 @@ DATABASES["default"]["TEST"] = {
     "NAME": str(Path(gettempdir()) / f"{_NAME}.sqlite3") if _IS_SQLITE else _NAME
 }
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+if not _IS_SQLITE:
+    del DATABASES["default"]["OPTIONS"]["pool"]
 
 INSTANT_NOTIFICATIONS["GATEWAYS"]["simulator"]["OPTIONS"] = {"deliver_after": None}

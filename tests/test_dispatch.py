@@ -338,6 +338,28 @@ def break_recording(
     return tried
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("place", ["_append_to_history", "_save"])
+def test_an_outcome_whose_write_fails_late_is_written_by_the_next_try(
+    place: str, stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database may go away after the row was changed and before the commit."""
+    work, failures = getattr(record, place), [OperationalError("gone")]
+
+    def work_then_fail(*args: Any) -> Any:
+        result = work(*args)
+        if failures:
+            raise failures.pop()
+        return result
+
+    monkeypatch.setattr(record, place, work_then_fail)
+    monkeypatch.setattr(dispatch, "RECORD_PAUSES", (0,))
+    assert sms().status == "SMS_Accepted"
+    delivery = Delivery.objects.get()
+    assert (delivery.handover, delivery.status) == ("taken", "SMS_Accepted")
+    assert delivery.events.count() == 1
+
+
 OUTCOMES: dict[str, tuple[Do, type[Exception] | None, str, str]] = {
     "taken": (take, None, "taken", "SMS_Accepted"),
     "refused": (fails(Rejected), Rejected, "refused", "SMS_Failed"),

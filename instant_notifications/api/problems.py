@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.signals import got_request_exception
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -66,6 +67,8 @@ BY_EXCEPTION: Final[Mapping[type[Exception], Problem]] = {
     Rejected: Problem("IN-00001", 422, "The gateway refused the message"),
     Unavailable: NOT_SENT,
     NotConfigured: NOT_SENT,
+    InterfaceError: NOT_SENT,
+    OperationalError: NOT_SENT,
     StillUnderWay: Problem(
         "IN-00002", 409, "A request with this id is still being handed over", retry_after=1
     ),
@@ -116,6 +119,8 @@ def answer_exception(exception: Exception, context: Mapping[str, Any]) -> Respon
 def _answer_failure(problem: Problem, exception: Exception, trace_id: str) -> Response:
     if isinstance(exception, NotConfigured):
         logger.error("not configured trace_id=%s: %s", trace_id, exception)
+    if isinstance(exception, InterfaceError | OperationalError):
+        logger.error("database away trace_id=%s %s", trace_id, privacy.place_of(exception))
     members: dict[str, Any] = {}
     retry_after = problem.retry_after
     if isinstance(exception, HandoverFailed):
