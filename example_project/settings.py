@@ -66,14 +66,17 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Many writers: readers never wait (WAL), writers queue up (IMMEDIATE) instead of failing.
     # FULL makes a commit outlive a power cut, which the promise of this app needs.
     DATABASES["default"]["OPTIONS"] = {
-        "timeout": 20,
+        "timeout": 9,  # seconds, within the hand-over budget
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # Connections belong to the process, not to its threads: none is held while a gateway is talked
     # to, and servers that make a thread for each request (runserver, ASGI) do not use them all up.
-    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16, "timeout": 3}}
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        "pool": {"min_size": 1, "max_size": 8, "timeout": 3},
+    }
 
 STATIC_URL = "static/"
 USE_TZ = True

@@ -58,9 +58,11 @@ class Rejected(HandoverFailed):
 
     summary = "The gateway refused the message."
 
-    def __init__(self, reason: str = "", *, status: str = "") -> None:
+    def __init__(
+        self, reason: str = "", *, status: str = "", retry_after: int | None = None
+    ) -> None:
         self.status = status
-        super().__init__(reason)
+        super().__init__(reason, retry_after=retry_after)
 
 
 class Unavailable(HandoverFailed):

@@ -186,7 +186,7 @@ def send(draft: Draft) -> Sent:
     """Reserve, send, record; or find out what became of the same message."""
     unusable: NotConfigured | None = None
     delivery: Delivery | None = None
-    with _database_needed():
+    with _database_needed(Unavailable):
         _refuse_open_transaction()
         try:
             delivery = _reserve(draft)
@@ -208,12 +208,12 @@ def _refuse_open_transaction() -> None:
 
 
 @contextmanager
-def _database_needed() -> Iterator[None]:
-    """Without the database nothing is sent, so its absence is a safe failure."""
+def _database_needed(failure: type[HandoverFailed]) -> Iterator[None]:
+    """Without the database nothing is sent by this call; ``failure`` says what that means."""
     try:
         yield
     except (InterfaceError, OperationalError) as error:
-        raise Unavailable(f"database: {type(error).__name__}", retry_after=1) from None
+        raise failure(f"database: {type(error).__name__}", retry_after=1) from None
 
 
 def _reserve(draft: Draft) -> Delivery:
@@ -293,13 +293,13 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
     For one that is not known after all, ``otherwise`` is raised.
     """
     deadline = monotonic() + _patience()
-    with _database_needed():
+    with _database_needed(OutcomeUnknown):
         known = _known(draft)
     if known is None:
         raise otherwise
     differs = _differs(draft, known)
     for pause in _pauses():
-        with _database_needed():
+        with _database_needed(OutcomeUnknown):
             delivery = _delivery_of(known)
             if delivery.handover == Handover.TAKEN:
                 return replace(_sent(delivery), replayed=True, content_differs=differs)

@@ -126,11 +126,13 @@ def _in_ascii(address: str) -> str:
 def _send_by_other(backend: BaseEmailBackend, email: mail.EmailMultiAlternatives) -> None:
     """By a backend that we know nothing of, which keeps its own time-outs."""
     try:
+        email.message()
+    except ValueError as error:
+        raise Rejected(type(error).__name__, status="Email_Failed_InvalidFormat") from None
+    try:
         sent = backend.send_messages([email])
     except (ConnectionRefusedError, socket.gaierror) as error:
         raise Unavailable(type(error).__name__) from None
-    except mail.BadHeaderError:
-        raise Rejected("header", status="Email_Failed_InvalidFormat") from None
     if sent == 0:
         raise Unavailable("the mail backend sent nothing")
 
@@ -154,7 +156,7 @@ class _Dialogue:
     def hold(self, timeout: float) -> None:
         if not (self._email.from_email + self._email.to[0]).isascii():
             raise Rejected("SMTPUTF8 is not supported", status="Email_Failed_InvalidFormat")
-        self._backend.timeout = timeout
+        self._backend.timeout = min(timeout, self._backend.timeout or timeout)
         self._backend.fail_silently = False
         threading.Thread(target=self._session, name="smtp-session", daemon=True).start()
         if not self._ended.wait(timeout):
@@ -208,7 +210,8 @@ class _Dialogue:
     def _hang_up(self) -> None:
         with self._gate:
             self._cut_off = True
-        connection = self._backend.connection
+        connecting = getattr(self._backend, "_partial_connection", None)
+        connection = self._backend.connection or connecting
         if connection is not None and connection.sock is not None:
             with suppress(OSError):  # it may have ended by itself
                 connection.sock.shutdown(socket.SHUT_RDWR)
@@ -220,10 +223,10 @@ class _Dialogue:
         if isinstance(error, _CLEAR_ANSWERS):
             code = int(reply[:3])
             if code >= _REFUSED and code not in _ABOUT_THE_SESSION:
-                return Rejected(reply, status=_refusal(reply))
+                return Rejected(reply, status=_refusal(error, reply))
             if code >= _NOT_NOW:
                 return Unavailable(reply)
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError) and not self._text_begun:
             return Rejected(reply, status="Email_Failed_InvalidFormat")
         return (OutcomeUnknown if self._text_begun else Unavailable)(reply)
 
@@ -242,7 +245,9 @@ def _reply(error: Exception) -> str:
     return f"{code:03} {enhanced[0]}" if enhanced else f"{code:03}"
 
 
-def _refusal(reply: str) -> str:
+def _refusal(error: Exception, reply: str) -> str:
+    if isinstance(error, smtplib.SMTPSenderRefused):
+        return "Email_Failed"  # it says nothing of the recipient
     code, _, enhanced = reply.partition(" ")
     for key, word in _REFUSALS.items():
         if key == code if "." not in key else enhanced.startswith(key):

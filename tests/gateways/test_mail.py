@@ -359,6 +359,14 @@ def test_a_reply_about_our_session_is_not_the_end_of_the_message(
     assert not server.mails
 
 
+@pytest.mark.parametrize("reply", ["550 no such user", "553 5.7.1 sender not owned"])
+def test_a_refused_sender_says_nothing_of_the_recipient(server: MailServer, reply: str) -> None:
+    server.on(Step.MAIL, say(reply))
+    failure = failure_of(GOOD)
+    assert isinstance(failure, Rejected)
+    assert failure.status == "Email_Failed"
+
+
 @pytest.mark.parametrize("reply", ["421 not now", "550 your host is blocked", "554 go away"])
 def test_a_refused_hello_is_not_the_end_of_the_message(server: MailServer, reply: str) -> None:
     server.on(Step.EHLO, say(reply))

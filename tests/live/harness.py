@@ -263,7 +263,7 @@ class Service:
         assert self._process.poll() is None, f"it ended by itself:\n{self.said()}"
         try:
             return self._request("GET", "future/shipment/feed", timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def post(self, kind: str, body: Any) -> requests.Response:
