@@ -4,12 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
 import pytest
 from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import URLPattern
-from drf_spectacular.validation import validate_schema
 
 from instant_notifications.api.urls import urlpatterns
 from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
@@ -17,6 +15,11 @@ from instant_notifications.gateways import Receipt
 from tests.api.conftest import DEPRECATED, EMAIL, FEED, SMS, every_route, post, shipment_path
 from tests.conftest import API
 from tests.outcomes import fails, in_turn
+
+pytest.importorskip("drf_spectacular", reason="the extra `openapi` is not installed")
+
+import jsonschema
+from drf_spectacular.validation import validate_schema
 
 SEND_ANSWERS = {"200", "201", "400", "401", "403", "409", "413", "415", "422", "500", "503", "504"}
 OPERATIONS = {

@@ -12,6 +12,8 @@ from instant_notifications import tokens
 from instant_notifications.simulator.models import SimulatedMessage
 from tests.conftest import API
 
+pytest.importorskip("drf_spectacular", reason="the extra `openapi` is not installed")
+
 
 @pytest.mark.django_db(transaction=True)
 def test_a_token_and_two_clicks_send_an_sms(browser: Chrome, live_server: Any) -> None:
