@@ -23,8 +23,8 @@ def sqlite(directory: Path) -> Iterator[str]:
 def postgresql(directory: Path) -> Iterator[str]:  # noqa: ARG001 (PostgreSQL keeps its own files)
     """The address of a new database on the server that the tests use too."""
     name = f"instant_benchmark_{os.getpid()}"
-    _administer("CREATE DATABASE {}", name)
     try:
+        _administer("CREATE DATABASE {}", name)
         yield urlsplit(POSTGRES_URL)._replace(path=f"/{name}").geturl()
     finally:
         _administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)

@@ -34,7 +34,8 @@ class Figure:
 
     name: str
     ours: str
-    against: str
+    floor: str
+    """What ours is held against."""
     ratio: float
     goal: float
 
@@ -70,9 +71,9 @@ def _alone(client: Client, ours: Route, floor: Route, requests: int) -> Alone:
 
 def _latency_figures(alone: Alone) -> Iterable[Figure]:
     first, floor, replay = (median(each) for each in (alone.ours, alone.floor, alone.replay))
-    yield Figure("p50, 1 client, against the floor", _ms(first), _ms(floor), first / floor, 1.5)
+    yield Figure("first send, p50, 1 client", _ms(first), _ms(floor), first / floor, 1.5)
     yield Figure(
-        "p50 of a replay, against a first send", _ms(replay), _ms(first), replay / first, 0.6
+        "replay, p50, 1 client (floor: a first send)", _ms(replay), _ms(first), replay / first, 0.6
     )
 
 
@@ -95,7 +96,7 @@ def _throughputs(
 
 def _throughput_figure(rounds: Sequence[Round]) -> Figure:
     return Figure(
-        f"throughput, {CLIENTS} clients, against the floor",
+        f"first sends, throughput, {CLIENTS} clients",
         _per_second(median(each.ours for each in rounds)),
         _per_second(median(each.floor for each in rounds)),
         median(each.floor / each.ours for each in rounds),

@@ -31,6 +31,7 @@ def stub_gateway(delay: float = 0.0) -> Iterator[str]:
     """The address of a gateway that takes every message after ``delay`` seconds."""
     command = [sys.executable, "-m", "benchmarks.stub_gateway", str(delay)]
     with _running(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
         yield process.stdout.readline().strip()
 
 
@@ -50,7 +51,8 @@ def application(
         options = {"env": environment, "stderr": errors, "pass_fds": [listener.fileno()]}
         with _running(command, **options):
             try:
-                yield Application(*listener.getsockname(), token)
+                host, port = listener.getsockname()
+                yield Application(host, port, token)
             except Exception:
                 print(log.read_text()[-4000:], file=sys.stderr)
                 raise
@@ -98,10 +100,7 @@ def _running(command: Sequence[str], **options: Any) -> Iterator["subprocess.Pop
 
 def _end(process: "subprocess.Popen[Any]") -> None:
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
