@@ -2,6 +2,7 @@
 # make test   set everything up, run the tests on SQLite, and on PostgreSQL where one answers
 # make setup  only the environment, in .venv
 # make bench  measure against the floor
+# make coverage  which lines the tests reach (without those that need real servers)
 # make lint   style, types and import contracts
 
 PORT ?= 8000
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test setup bench lint clean
+.PHONY: run test coverage setup bench lint clean
 .DEFAULT_GOAL := run
 
 run: setup
@@ -18,6 +19,10 @@ run: setup
 
 test: setup
 	@$(BIN)/python -m tests
+
+coverage: setup
+	@$(BIN)/coverage run -m pytest -q --ignore tests/live --ignore tests/browser
+	@$(BIN)/coverage report
 
 bench: setup
 	@$(BIN)/python -m benchmarks
