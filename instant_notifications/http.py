@@ -102,8 +102,14 @@ def _pooled_session() -> requests.Session:
     return _session
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: requests would read the address even of a redirect that is not followed, and an
+        odd one would raise, after the request had arrived, what else comes only before it."""
+
+
 def _new_session() -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = HTTPAdapter(pool_connections=16, pool_maxsize=POOL_SIZE)

@@ -229,6 +229,17 @@ def test_a_redirect_is_not_followed(serve: Callable[[Talk], Server]) -> None:
     assert (len(server.requests), elsewhere.connections) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    "location", ["http://\xff/", "http://[::1", "ftp://x/", "http://" + "a" * 70]
+)
+def test_an_odd_redirect_is_an_answer_and_not_a_request_that_was_never_sent(
+    location: str, serve: Callable[[Talk], Server]
+) -> None:
+    server = serve(says(f"Location: {location}", status="307 Temporary Redirect"))
+    assert post(server.url) == 307
+    assert len(server.requests) == 1
+
+
 def test_connections_are_used_again(serve: Callable[[Talk], Server]) -> None:
     server = serve(says(body="taken"))
     for _ in range(10):
