@@ -1,5 +1,5 @@
 # make run    set everything up, show the main job, serve on 127.0.0.1:8000 (PORT changes it)
-# make test   set everything up, run the tests on SQLite, and on PostgreSQL where one answers
+# make test   set everything up, run the tests on SQLite, PostgreSQL and MariaDB where they answer
 # make setup  only the environment, in .venv
 # make bench  measure against the floor
 # make coverage  which lines the tests reach (without those that need real servers)

@@ -6,8 +6,9 @@ A host writes one dict, ``INSTANT_NOTIFICATIONS``. Each access reads through to 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from math import isfinite
-from typing import Any, Generic, Literal, TypeGuard, TypeVar, overload
+from typing import Any, Final, Generic, Literal, TypeGuard, TypeVar, overload
 
 from django.conf import settings as django_settings
 from phonenumbers import SUPPORTED_REGIONS
@@ -102,6 +103,14 @@ def _or_none(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or accepts(value)
 
 
+def _at_least(shortest: timedelta) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, timedelta) and value >= shortest
+
+
+NOTHING: Final = timedelta(0)
+QUARTER: Final = timedelta(days=90)
+
+
 class Settings:
     """Attribute access to the settings in force."""
 
@@ -162,6 +171,47 @@ class Settings:
         "completed",
         "What makes a feed entry: an order's `completed` state, or `every` status change.",
         _one_of("completed", "every"),
+    )
+    KEEP_CONTENT = Setting[timedelta](
+        "KEEP_CONTENT",
+        timedelta(hours=24),
+        "How long the text of a message is kept after its creation. One that may still have to be "
+        "sent is kept longer; a secret one only until it is handed over.",
+        _at_least(NOTHING),
+    )
+    KEEP_DESTINATIONS = Setting[timedelta](
+        "KEEP_DESTINATIONS",
+        QUARTER,
+        "How long it can be seen, or searched for, who a message went to.",
+        _at_least(NOTHING),
+    )
+    KEEP_IDEMPOTENCY = Setting[timedelta](
+        "KEEP_IDEMPOTENCY",
+        QUARTER,
+        "How long an idempotency id is known, at least 49 hours; after that it sends again.",
+        _at_least(timedelta(hours=49)),
+    )
+    KEEP_FEED = Setting[timedelta](
+        "KEEP_FEED", QUARTER, "How long the status feed keeps its entries.", _at_least(NOTHING)
+    )
+    KEEP_HISTORY = Setting[timedelta](
+        "KEEP_HISTORY",
+        QUARTER,
+        "How long the changes of each delivery are kept, with the gateway's own words.",
+        _at_least(NOTHING),
+    )
+    KEEP_UNMATCHED = Setting[timedelta](
+        "KEEP_UNMATCHED",
+        timedelta(days=30),
+        "How long a receipt is kept that belongs to no message we know.",
+        _at_least(NOTHING),
+    )
+    KEEP_ORDERS = Setting[timedelta | None](
+        "KEEP_ORDERS",
+        None,
+        "How long orders, shipments and deliveries themselves are kept, once neither the feed nor "
+        "an idempotency id refers to them; `None`: for ever.",
+        _or_none(_at_least(NOTHING)),
     )
     DEFAULT_CREATOR = Setting[str](
         "DEFAULT_CREATOR",

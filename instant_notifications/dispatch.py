@@ -26,8 +26,8 @@ from instant_notifications.exceptions import (
 )
 from instant_notifications.gateways import BaseGateway, Message, Receipt, gateways
 from instant_notifications.models import Delivery, primary
-from instant_notifications.record import Change, record_status
-from instant_notifications.statuses import WORDS, Cause, Channel, Handover
+from instant_notifications.record import Change, match_kept_receipts, record_status
+from instant_notifications.statuses import WORDS, Cause, Channel, Handover, is_word_of
 
 logger = logging.getLogger("instant_notifications")
 
@@ -66,7 +66,7 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
     try:
         gateway, receipt = _walk(delivery, route)
     except HandoverFailed as failure:
-        change = _change_for(failure, Channel(delivery.channel), attempt)
+        change = _change_for(failure, delivery, attempt)
         recorded = _record(delivery, change)
         if recorded.handover == Handover.TAKEN:
             return recorded  # a receipt, or another attempt, knows better
@@ -76,7 +76,7 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
     words = WORDS[Channel(delivery.channel)]
     change = Change(
         cause=Cause.HANDOVER,
-        status=receipt.status or words.accepted,
+        status=_own_word(delivery, receipt.status, words.accepted),
         handover=Handover.TAKEN,
         attempt=attempt,
         last_word=not gateway.reports_receipts,
@@ -84,7 +84,19 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
         gateway_reference=receipt.gateway_reference,
         gateway_word=receipt.word,
     )
-    return _record(delivery, change)
+    recorded = _record(delivery, change)
+    return _with_early_receipts(recorded) if gateway.reports_receipts else recorded
+
+
+def _with_early_receipts(delivery: Delivery) -> Delivery:
+    """A gateway may report before it answers. What fails here is made up for by the sweep."""
+    if not delivery.gateway_reference:
+        return delivery
+    try:
+        return match_kept_receipts(delivery)
+    except Exception as error:  # noqa: BLE001 (the hand-over is done, whatever happens now)
+        logger.warning("receipts wait delivery=%s %s", delivery.pk, privacy.place_of(error))
+        return delivery
 
 
 def safe_to_repeat(delivery: Delivery) -> Sequence[str]:
@@ -157,12 +169,13 @@ def _message(delivery: Delivery, gateway: BaseGateway, deadline: float) -> Messa
     )
 
 
-def _change_for(failure: HandoverFailed, channel: Channel, attempt: int) -> Change:
+def _change_for(failure: HandoverFailed, delivery: Delivery, attempt: int) -> Change:
+    words = WORDS[Channel(delivery.channel)]
     status: str | None
     if isinstance(failure, Rejected):
-        handover, status = Handover.REFUSED, failure.status or WORDS[channel].failed
+        handover, status = Handover.REFUSED, _own_word(delivery, failure.status, words.failed)
     elif isinstance(failure, Unavailable):
-        handover, status = Handover.OPEN, WORDS[channel].new
+        handover, status = Handover.OPEN, words.new
     else:
         handover, status = Handover.UNKNOWN, None
     return Change(
@@ -173,6 +186,11 @@ def _change_for(failure: HandoverFailed, channel: Channel, attempt: int) -> Chan
         gateway=failure.gateway,
         gateway_word=failure.reason,
     )
+
+
+def _own_word(delivery: Delivery, said: str | None, otherwise: str) -> str:
+    """What the gateway called it; for a word that is none of this channel's, the general one."""
+    return said if said and is_word_of(delivery.channel, said) else otherwise
 
 
 def _record(delivery: Delivery, change: Change) -> Delivery:

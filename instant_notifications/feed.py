@@ -13,9 +13,12 @@ from instant_notifications.models import Delivery, FeedEntry, Organisation, Ship
 from instant_notifications.statuses import Channel, Handover, OrderStatus, ShipmentType
 
 
-def order_status(deliveries: Iterable[Delivery], now: datetime) -> OrderStatus:
-    """An order's word follows from its deliveries; it is kept nowhere else."""
-    if all(delivery.completed_at or delivery.overdue(now) for delivery in deliveries):
+def order_status(deliveries: Iterable[Delivery], now: datetime | None) -> OrderStatus:
+    """An order's word follows from its deliveries; it is kept nowhere else.
+
+    It is the truth of the moment ``now``, or, without one, what has been written down so far.
+    """
+    if all(each.completed_at or (now and each.overdue(now)) for each in deliveries):
         return OrderStatus.COMPLETED
     if any(delivery.handover in _NOT_HANDED_OVER for delivery in deliveries):
         return OrderStatus.PROCESSING
@@ -32,7 +35,7 @@ def tell(delivery: Delivery, now: datetime) -> None:
     in commit order.
     """
     deliveries = _of_the_same_shipment(delivery)
-    status = order_status(deliveries, now)
+    status = order_status(deliveries, None)
     if status != OrderStatus.COMPLETED and settings.FEED != "every":
         return
     shipment = delivery.shipment
@@ -40,6 +43,8 @@ def tell(delivery: Delivery, now: datetime) -> None:
         creator=shipment.creator,
         sequence_number=_next_number(shipment.creator),
         shipment=shipment,
+        delivery_id=delivery.pk,
+        revision=delivery.revision,
         status=status,
         at=now,
         recipients=[

@@ -39,9 +39,8 @@ from instant_notifications.models import (
     primary,
     uuid7,
 )
-from instant_notifications.record import Change
 from instant_notifications.sms import measure
-from instant_notifications.statuses import WORDS, Cause, Channel, Handover, ShipmentType
+from instant_notifications.statuses import WORDS, Channel, Handover, ShipmentType
 
 logger = logging.getLogger("instant_notifications")
 
@@ -64,6 +63,7 @@ class Draft:
     destination: str = field(repr=False)
     content: Mapping[str, str] = field(repr=False)
     time_to_live: int
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,7 @@ def send_sms(
     *,
     time_to_live: int = DEFAULT_TIME_TO_LIVE,
     sender: str = "",
+    secret: bool = False,
     idempotency_id: str = "",
     senders_reference: str = "",
     creator: str = "",
@@ -94,7 +95,8 @@ def send_sms(
     """Send one SMS now.
 
     ``time_to_live`` is in seconds. The same ``idempotency_id`` never sends twice; without one,
-    each call is a message of its own. Raises ``InvalidMessage``, ``OpenTransaction``, or one of
+    each call is a message of its own. The text of a ``secret`` message is erased as soon as it can
+    no longer be needed. Raises ``InvalidMessage``, ``OpenTransaction``, or one of
     the three failures ``Rejected``, ``Unavailable``, ``OutcomeUnknown``.
     """
     creator = creator or settings.DEFAULT_CREATOR
@@ -116,6 +118,7 @@ def send_sms(
             body=checked["body"],
             sender=checked["sender"],
             time_to_live=checked["time_to_live"],
+            secret=secret,
         )
     )
 
@@ -127,6 +130,7 @@ def send_email(
     *,
     content_type: str = "Plain",
     sender: str = "",
+    secret: bool = False,
     idempotency_id: str = "",
     senders_reference: str = "",
     creator: str = "",
@@ -153,6 +157,7 @@ def send_email(
             body=checked["body"],
             content_type=checked["content_type"],
             sender=checked["sender"],
+            secret=secret,
         )
     )
 
@@ -184,6 +189,17 @@ def email_draft(*, sender: str, subject: str, body: str, content_type: str, **dr
 
 def send(draft: Draft) -> Sent:
     """Reserve, send, record; or find out what became of the same message."""
+    try:
+        return _send(draft)
+    except _Forgotten:
+        return _send(draft)
+
+
+class _Forgotten(NotificationError):  # noqa: N818
+    """The id was known when it was to be reserved and purged when it was looked up."""
+
+
+def _send(draft: Draft) -> Sent:
     unusable: NotConfigured | None = None
     delivery: Delivery | None = None
     with _database_needed(Unavailable):
@@ -195,7 +211,7 @@ def send(draft: Draft) -> Sent:
         except NotConfigured as error:
             unusable = error
     if delivery is None:
-        return _again(draft, otherwise=unusable or NotificationError("The reservation failed."))
+        return _again(draft, otherwise=unusable or _Forgotten("The reservation failed."))
     return _hand_over(delivery, dispatch.require_route(draft.channel))
 
 
@@ -234,6 +250,7 @@ def _reserve(draft: Draft) -> Delivery:
         destination=draft.destination,
         destination_digest=privacy.digest(draft.destination),
         content=json.dumps(draft.content, ensure_ascii=False),
+        secret=draft.secret,
         segments=measure(draft.content["body"]).parts if draft.channel is Channel.SMS else None,
         status=WORDS[draft.channel].sending,
         handover=Handover.UNDER_WAY,
@@ -352,8 +369,7 @@ def _delivery_of(known: IdempotencyRecord) -> Delivery:
 def _next_attempt(delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:
     """A claimed attempt and its route; ``None`` while somebody else is at it."""
     if delivery.handover == Handover.UNDER_WAY and not delivery.leased:
-        lapsed = Change(cause=Cause.LEASE, handover=Handover.UNKNOWN)
-        delivery = record.record_status(delivery, lapsed)
+        delivery = record.settle_lapsed(delivery)
     if delivery.handover in (Handover.UNDER_WAY, Handover.TAKEN):
         return None
     if delivery.handover == Handover.UNKNOWN:

@@ -8,11 +8,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from instant_notifications import feed
+from instant_notifications import feed, signals
 from instant_notifications.gateways import Receipt
-from instant_notifications.models import Delivery, StatusEvent, primary
+from instant_notifications.models import Delivery, StatusEvent, UnmatchedReceipt, primary
+from instant_notifications.models.orders import PART_LENGTH, REFERENCE_LENGTH
 from instant_notifications.statuses import (
     STAGES,
     WORDS,
@@ -21,6 +23,7 @@ from instant_notifications.statuses import (
     Handover,
     Stage,
     is_final,
+    is_word_of,
     may_follow,
 )
 
@@ -41,6 +44,10 @@ _MOVING: Final = (
 """What changes in the life of a delivery."""
 
 
+_PARTS: Final = range(1, 256)
+"""So many parts can the header of a long SMS count (3GPP TS 23.040 §9.2.3.24.1)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """News of one delivery, from a hand-over, a receipt or the clock."""
@@ -57,6 +64,11 @@ class Change:
     gateway: str = ""
     gateway_reference: str = ""
     gateway_word: str = ""
+    reported_status: str = ""
+    """What a receipt said, whether or not it may be shown."""
+    part: str = ""
+    parts: int | None = None
+    """Which part of a long SMS this is about, of how many."""
 
 
 def record_status(delivery: Delivery, change: Change) -> Delivery:
@@ -74,19 +86,52 @@ def record_status(delivery: Delivery, change: Change) -> Delivery:
 
 
 def record_receipt(gateway: str, receipt: Receipt) -> Delivery | None:
-    """Write a gateway's later word down; ``None`` if it belongs to no delivery we know."""
+    """Write a gateway's later word down; ``None`` if it belongs to no delivery we know.
+
+    Such a receipt is kept, and written down when the hand-over it has overtaken is.
+    """
     delivery = _find(gateway, receipt)
     if delivery is None:
-        return None
-    change = Change(
-        cause=Cause.RECEIPT,
-        status=receipt.status,
-        handover=Handover.TAKEN,
-        gateway=gateway,
-        gateway_reference=receipt.gateway_reference,
-        gateway_word=receipt.word,
+        return _keep(gateway, receipt)
+    return record_status(delivery, _change_for(delivery, gateway, receipt))
+
+
+def match_kept_receipts(delivery: Delivery) -> Delivery:
+    """Write down the receipts that came before the hand-over's record; to be called after it.
+
+    After its commit, and a receipt is looked up again after it has been kept: so whichever comes
+    second finds the other.
+    """
+    kept_ones = UnmatchedReceipt.objects.using(primary()).filter(
+        gateway=delivery.gateway, gateway_reference=delivery.gateway_reference
     )
-    return record_status(delivery, change)
+    for kept in kept_ones.order_by("pk"):
+        delivery = match_kept(kept) or delivery
+    return delivery
+
+
+def match_kept(kept: UnmatchedReceipt) -> Delivery | None:
+    """Write a kept receipt down, if it is known by now what it belongs to."""
+    receipt = _as_it_came(kept)
+    delivery = _find(kept.gateway, receipt)
+    if delivery is None:
+        return None
+    with transaction.atomic(using=primary()):
+        kept.delete(using=primary())
+        return record_status(delivery, _change_for(delivery, kept.gateway, receipt))
+
+
+def settle_lapsed(delivery: Delivery) -> Delivery:
+    """Its worker is dead or hopelessly late: from now on nobody knows whether it was sent."""
+    return record_status(delivery, Change(cause=Cause.LEASE, handover=Handover.UNKNOWN))
+
+
+def record_expiry(delivery: Delivery) -> Delivery:
+    """Write down that no last word came in time; nothing if one did, or somebody is at it."""
+    expired = WORDS[Channel(delivery.channel)].expired
+    return record_status(
+        delivery, Change(cause=Cause.EXPIRY, status=expired, handover=Handover.UNKNOWN)
+    )
 
 
 def claim(seen: Delivery, lease: timedelta) -> Delivery | None:
@@ -112,14 +157,16 @@ def _write(seen: Delivery, change: Change) -> Delivery | None:
     What a change may do only shrinks while others move the row, so an old reading that leaves
     nothing to do is as good as a new one. ``seen`` stays as it is: the transaction may yet fail.
     """
+    if change.cause is Cause.EXPIRY and not seen.overdue(timezone.now()):
+        return seen
     if _outdated(seen, change):
         logger.warning("late outcome ignored delivery=%s", seen.pk)
         return seen
     delivery, now = copy(seen), timezone.now()
-    change = _doubted(delivery, change)
+    change = _of_all_parts(delivery, _doubted(delivery, change))
     _move_handover(delivery, change)
     _move_status(delivery, change, now)
-    if not _moved(seen, delivery):
+    if not _moved(seen, delivery) and not _is_news(delivery, change):
         return seen
     return delivery if _save(seen, delivery, change, now) else None
 
@@ -134,17 +181,30 @@ def _save(seen: Delivery, delivery: Delivery, change: Change, now: datetime) -> 
 
     The row is locked from here to the commit; the feed's counter comes last.
     """
-    delivery.updated_at = now
-    delivery.revision = seen.revision + 1
-    row = Delivery.objects.using(primary()).filter(pk=seen.pk, revision=seen.revision)
     moved = _moved(seen, delivery)
-    if not row.update(**moved, updated_at=now, revision=delivery.revision):
+    delivery.revision = seen.revision + 1
+    written = {**moved, "revision": delivery.revision}
+    if moved:
+        delivery.updated_at = written["updated_at"] = now
+    if delivery.secret and _never_sent_again(delivery):
+        delivery.content = written["content"] = None
+    row = Delivery.objects.using(primary()).filter(pk=seen.pk, revision=seen.revision)
+    if not row.update(**written):
         return False
-    if "status" in moved or "handover" in moved:
+    told = "status" in moved or "handover" in moved
+    if told or change.cause is Cause.RECEIPT:
         _append_to_history(delivery, seen.status, change, now)
+    if "status" in moved:
+        signals.send_on_commit(
+            primary(), delivery, old=seen.status, new=delivery.status, cause=change.cause
+        )
     if "status" in moved or ("handover" in moved and not delivery.completed_at):
         feed.tell(delivery, now)
     return True
+
+
+def _never_sent_again(delivery: Delivery) -> bool:
+    return delivery.handover in _SETTLED or delivery.completed_at is not None
 
 
 def _locked(delivery_id: UUID) -> Delivery:
@@ -183,7 +243,7 @@ def _move_handover(delivery: Delivery, change: Change) -> None:
 
 
 def _may_move_handover(delivery: Delivery, change: Change) -> bool:
-    if change.cause is Cause.LEASE:
+    if change.cause in (Cause.LEASE, Cause.EXPIRY):
         return delivery.handover == Handover.UNDER_WAY and not delivery.leased
     if change.cause is Cause.RECEIPT:
         return delivery.handover != Handover.TAKEN
@@ -215,12 +275,86 @@ def _append_to_history(delivery: Delivery, old: str, change: Change, now: dateti
         attempt=change.attempt,
         gateway=change.gateway,
         gateway_word=storable(change.gateway_word),
+        reported_status=change.reported_status,
+        part=storable(change.part, PART_LENGTH),
     )
 
 
-def storable(text: str) -> str:
+def _is_news(delivery: Delivery, change: Change) -> bool:
+    """A receipt that moves nothing is noted all the same, the first time its word is heard."""
+    return (
+        change.cause is Cause.RECEIPT
+        and any((change.gateway_word, change.reported_status, change.part))
+        and not _noted(delivery)
+        .filter(
+            gateway=change.gateway,
+            gateway_word=storable(change.gateway_word),
+            reported_status=change.reported_status,
+            part=storable(change.part, PART_LENGTH),
+        )
+        .exists()
+    )
+
+
+def _of_all_parts(delivery: Delivery, change: Change) -> Change:
+    """A long SMS is delivered when each of its parts is; one that failed speaks for the whole."""
+    delivered = WORDS[Channel(delivery.channel)].delivered
+    if not change.part or change.status != delivered:
+        return change
+    noted = _noted(delivery).filter(reported_status=delivered).exclude(part="")
+    arrived = {*noted.values_list("part", flat=True), storable(change.part, PART_LENGTH)}
+    missing = len(arrived) < (change.parts or delivery.segments or 1)
+    return replace(change, status=None) if missing else change
+
+
+def _noted(delivery: Delivery) -> QuerySet[StatusEvent]:
+    return StatusEvent.objects.using(primary()).filter(delivery=delivery, cause=Cause.RECEIPT)
+
+
+def storable(text: str, length: int = REFERENCE_LENGTH) -> str:
     """A gateway's own text, fit for a column of any database whatever the gateway sent."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in text[:255])
+    return "".join(each if each.isprintable() else "\ufffd" for each in text[:length])
+
+
+def _change_for(delivery: Delivery, gateway: str, receipt: Receipt) -> Change:
+    status = receipt.status if is_word_of(delivery.channel, receipt.status) else None
+    return Change(
+        cause=Cause.RECEIPT,
+        status=status,
+        handover=Handover.TAKEN,
+        gateway=gateway,
+        gateway_reference=receipt.gateway_reference,
+        gateway_word=receipt.word,
+        reported_status=status or "",
+        part=receipt.part,
+        parts=receipt.parts if receipt.parts in _PARTS else None,
+    )
+
+
+def _keep(gateway: str, receipt: Receipt) -> Delivery | None:
+    kept, _ = UnmatchedReceipt.objects.using(primary()).get_or_create(
+        gateway=gateway,
+        gateway_reference=storable(receipt.gateway_reference),
+        reference=storable(receipt.reference, UnmatchedReceipt.OUR_REFERENCE_LENGTH),
+        word=storable(receipt.word),
+        part=storable(receipt.part, PART_LENGTH),
+        defaults={
+            "status": receipt.status if receipt.status and receipt.status in STAGES else "",
+            "parts": receipt.parts if receipt.parts in _PARTS else None,
+        },
+    )
+    return match_kept(kept)
+
+
+def _as_it_came(kept: UnmatchedReceipt) -> Receipt:
+    return Receipt(
+        gateway_reference=kept.gateway_reference,
+        reference=kept.reference,
+        status=kept.status or None,
+        word=kept.word,
+        part=kept.part,
+        parts=kept.parts,
+    )
 
 
 def _find(gateway: str, receipt: Receipt) -> Delivery | None:

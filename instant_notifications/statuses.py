@@ -149,6 +149,14 @@ _MAY_FOLLOW: Final[Mapping[Stage, frozenset[Stage]]] = {
 }
 
 
+def is_word_of(channel: str, word: str | None) -> bool:
+    """Whether a delivery of this channel may show this word at all."""
+    return word is not None and word in STAGES and word.startswith(_PREFIXES[Channel(channel)])
+
+
+_PREFIXES: Final[Mapping[Channel, str]] = {Channel.SMS: "SMS_", Channel.EMAIL: "Email_"}
+
+
 def is_final(word: str) -> bool:
     return STAGES[word] in FINAL_STAGES
 

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from tempfile import gettempdir
 
+import pymysql
+
 from example_project.settings import *  # noqa: F403
 from example_project.settings import DATABASES, INSTANT_NOTIFICATIONS
 
@@ -12,12 +14,16 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # Runs beside each other do not meet. A file, not memory: threads must see each other's commits.
 _NAME = f"test_instant_{os.getpid()}"
-_IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
+_KIND = DATABASES["default"]["ENGINE"].rpartition(".")[2]
 DATABASES["default"]["TEST"] = {
-    "NAME": str(Path(gettempdir()) / f"{_NAME}.sqlite3") if _IS_SQLITE else _NAME
+    "NAME": str(Path(gettempdir()) / f"{_NAME}.sqlite3") if _KIND == "sqlite3" else _NAME
 }
 DATABASES["default"]["CONN_MAX_AGE"] = 0
-if not _IS_SQLITE:
+if _KIND == "postgresql":
     del DATABASES["default"]["OPTIONS"]["pool"]
+elif _KIND == "mysql":
+    pymysql.version_info = (2, 2, 7, "final", 0)  # Django asks for mysqlclient's
+    pymysql.install_as_MySQLdb()
+    DATABASES["default"]["TEST"] |= {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"}
 
 INSTANT_NOTIFICATIONS["GATEWAYS"]["simulator"]["OPTIONS"] = {"deliver_after": None}

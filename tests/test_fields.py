@@ -37,7 +37,7 @@ def deliver(destination: str | None = PHONE, content: str | None = BODY) -> Deli
 def raw_rows() -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT destination, content FROM instant_notifications_delivery")
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def test_a_row_reads_as_it_was_written() -> None:

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from time import sleep, time_ns
 from typing import Any
-from uuid import RFC_4122, UUID
+from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 from django.apps import apps
@@ -65,7 +65,14 @@ def an_event(**changes: Any) -> StatusEvent:
 
 
 def an_entry(**changes: Any) -> FeedEntry:
-    good = {"creator": "ttd", "sequence_number": 1, "status": "Order_Completed", "recipients": []}
+    good = {
+        "creator": "ttd",
+        "sequence_number": 1,
+        "delivery_id": uuid4(),
+        "revision": 1,
+        "status": "Order_Completed",
+        "recipients": [],
+    }
     return FeedEntry.objects.create(**{"shipment": a_shipment(), **good, **changes})
 
 

@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("future/orders/instant", views.DeprecatedInstantView.as_view(), name="instant"),
     path("future/shipment/feed", views.FeedView.as_view(), name="feed"),
     path("future/shipment/<str:shipment_id>", views.ShipmentView.as_view(), name="shipment"),
+    path("", include("instant_notifications.webhooks")),
 ]
 
 if apps.is_installed("drf_spectacular"):

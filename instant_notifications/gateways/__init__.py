@@ -8,9 +8,22 @@ from django.utils.module_loading import import_string
 
 from instant_notifications.conf import SETTINGS_NAME, settings
 from instant_notifications.exceptions import NotConfigured
-from instant_notifications.gateways.base import BaseGateway, Message, Receipt
+from instant_notifications.gateways.base import (
+    BaseGateway,
+    Message,
+    Receipt,
+    UnreadableReceipts,
+    has_basic_credentials,
+)
 
-__all__ = ["BaseGateway", "Message", "Receipt", "gateways"]
+__all__ = [
+    "BaseGateway",
+    "Message",
+    "Receipt",
+    "UnreadableReceipts",
+    "gateways",
+    "has_basic_credentials",
+]
 
 
 class GatewayHandler:

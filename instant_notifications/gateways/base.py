@@ -5,13 +5,16 @@ failures is raised. Subclasses implement ``send`` and raise what they know; what
 from them counts as ``OutcomeUnknown``, because it may have left.
 """
 
+import base64
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, ClassVar, final
 
 from django.core.checks import CheckMessage
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
 
 from instant_notifications import privacy
 from instant_notifications.exceptions import (
@@ -54,7 +57,23 @@ class Receipt:
     status: str | None = None
     """Our word for it; ``None`` for a word we do not know."""
     word: str = ""
-    """The gateway's own word."""
+    """The gateway's own word: a code, nothing personal."""
+    part: str = ""
+    """Of a gateway that reports each part of a long SMS by itself: which part this is about."""
+    parts: int | None = None
+    """How many parts there are, where the gateway says so."""
+
+
+class UnreadableReceipts(Exception):  # noqa: N818
+    """A push that is not what the provider sends. The text is logged: nothing personal in it."""
+
+
+def has_basic_credentials(request: HttpRequest, user: str, password: str) -> bool:
+    """Whether the push carries this user and password (HTTP Basic); never for a blank password."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    expected = base64.b64encode(f"{user}:{password}".encode()).decode()
+    same = constant_time_compare(given.strip(), expected)
+    return same and scheme.lower() == "basic" and bool(password)
 
 
 class BaseGateway:
@@ -84,6 +103,26 @@ class BaseGateway:
         Raises ``Rejected``, ``Unavailable`` or ``OutcomeUnknown``.
         """
         raise NotImplementedError
+
+    def authenticates(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        """Does this push of receipts truly come from the provider?
+
+        Nobody's does unless the gateway says so. Secrets are compared in constant time; see
+        ``has_basic_credentials``.
+        """
+        return False
+
+    def read_receipts(self, request: HttpRequest) -> Iterable[Receipt]:  # noqa: ARG002
+        """The receipts in a push, one or many; ``UnreadableReceipts`` if it is none.
+
+        A receipt that lacks something, or says a word we do not know, is returned as far as it can
+        be understood: with its raw ``word`` and no ``status``.
+        """
+        raise UnreadableReceipts("this gateway has no receipts")
+
+    def acknowledge(self, receipts: Sequence[Receipt]) -> HttpResponse:  # noqa: ARG002
+        """What the provider wants to hear once its receipts are written down."""
+        return HttpResponse(status=204)
 
     def check(self) -> Iterable[CheckMessage]:
         """Problems of the configuration that can be seen without any traffic."""

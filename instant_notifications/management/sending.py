@@ -27,6 +27,9 @@ class SendCommand(BaseCommand):
         parser.add_argument("to", help="the recipient")
         parser.add_argument("body", nargs="?", default="-", help="the text; without it, stdin")
         parser.add_argument("--sender", default="")
+        parser.add_argument(
+            "--secret", action="store_true", help="erase the text once it is not needed"
+        )
         parser.add_argument("--idempotency-id", default="", help="the same id never sends twice")
         parser.add_argument("--senders-reference", default="")
         parser.add_argument("--org", dest="creator", default="", help="the sending organisation")
@@ -35,7 +38,7 @@ class SendCommand(BaseCommand):
         raise NotImplementedError
 
     def handle(self, **options: Any) -> None:
-        common = ("to", "sender", "idempotency_id", "senders_reference", "creator")
+        common = ("to", "sender", "secret", "idempotency_id", "senders_reference", "creator")
         body = sys.stdin.read().removesuffix("\n") if options["body"] == "-" else options["body"]
         try:
             sent = self.send(

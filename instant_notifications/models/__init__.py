@@ -11,6 +11,7 @@ from instant_notifications.models.orders import (
     Shipment,
     StatusEvent,
 )
+from instant_notifications.models.receipts import UnmatchedReceipt
 
 __all__ = [
     "Delivery",
@@ -21,6 +22,7 @@ __all__ = [
     "Organisation",
     "Shipment",
     "StatusEvent",
+    "UnmatchedReceipt",
     "primary",
     "uuid7",
 ]

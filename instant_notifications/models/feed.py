@@ -30,7 +30,12 @@ class FeedEntry(models.Model):
 
     creator = models.CharField(_("organisation"), max_length=255)
     sequence_number = models.PositiveBigIntegerField()
-    shipment = models.ForeignKey(Shipment, models.CASCADE, related_name="feed_entries")
+    shipment = models.ForeignKey(
+        Shipment, models.CASCADE, related_name="feed_entries", db_index=False
+    )
+    delivery_id = models.UUIDField(editable=False)
+    revision = models.PositiveBigIntegerField()
+    """With ``delivery_id``, the change that made the entry: no change makes two."""
     status = models.CharField(max_length=STATUS_LENGTH, choices=choices(OrderStatus))
     at = models.DateTimeField(default=timezone.now)
     recipients = models.JSONField()
@@ -42,6 +47,9 @@ class FeedEntry(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["creator", "sequence_number"], name="instant_feed_number"
+            ),
+            models.UniqueConstraint(
+                fields=["shipment", "delivery_id", "revision"], name="instant_feed_change"
             ),
             models.CheckConstraint(
                 condition=models.Q(status__in=plain(OrderStatus)), name="instant_feed_status"

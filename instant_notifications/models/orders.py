@@ -18,6 +18,8 @@ from instant_notifications.statuses import STAGES, WORDS, Cause, Channel, Handov
 STATUS_LENGTH = 40
 DIGEST_LENGTH = 64
 ALIAS_LENGTH = 64
+REFERENCE_LENGTH = 255
+PART_LENGTH = 64
 
 
 def plain(words: Iterable[str]) -> list[str]:
@@ -122,6 +124,8 @@ class Delivery(models.Model):
     destination_digest = models.CharField(max_length=DIGEST_LENGTH, blank=True, db_index=True)
     content = EncryptedTextField(null=True, editable=False)
     segments = models.PositiveSmallIntegerField(_("SMS parts"), null=True)
+    secret = models.BooleanField(default=False)
+    """Its content is erased as soon as it can no longer be needed."""
     status = models.CharField(max_length=STATUS_LENGTH, choices=choices(STAGES))
     handover = models.CharField(max_length=16, choices=choices(Handover))
     attempts = models.PositiveIntegerField(default=0)
@@ -132,7 +136,7 @@ class Delivery(models.Model):
     """Counts the writes, so that nobody writes over what they have not seen."""
     lease_until = models.DateTimeField(null=True)
     gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
-    gateway_reference = models.CharField(max_length=255, blank=True)
+    gateway_reference = models.CharField(max_length=REFERENCE_LENGTH, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("last update"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"))
@@ -144,10 +148,31 @@ class Delivery(models.Model):
     class Meta:
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
+        # The partial ones hold only what upkeep still has to do, however large the table.
         indexes = [
             models.Index(
                 fields=["gateway", "gateway_reference"], name="instant_delivery_gateway_ref"
-            )
+            ),
+            models.Index(
+                fields=["lease_until"],
+                condition=models.Q(lease_until__isnull=False),
+                name="instant_delivery_leased",
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=models.Q(completed_at__isnull=True),
+                name="instant_delivery_incomplete",
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(content__isnull=False),
+                name="instant_delivery_content",
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(destination__isnull=False),
+                name="instant_delivery_destination",
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -206,6 +231,10 @@ class StatusEvent(models.Model):
     attempt = models.PositiveIntegerField(null=True)
     gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
     gateway_word = models.CharField(_("gateway's own word"), max_length=255, blank=True)
+    reported_status = models.CharField(max_length=STATUS_LENGTH, blank=True)
+    """Our word for what a receipt said, whether or not the delivery came to show it."""
+    part = models.CharField(max_length=PART_LENGTH, blank=True)
+    """Which part of a long SMS the receipt was about."""
 
     class Meta:
         verbose_name = _("status event")

@@ -1,15 +1,24 @@
 """The simulated provider: takes messages into its inbox and reports on them later."""
 
+import json
+from collections.abc import Iterator
 from datetime import timedelta
 from time import sleep
 from typing import Any
 
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
-from instant_notifications.gateways import BaseGateway, Message, Receipt
+from instant_notifications.gateways import (
+    BaseGateway,
+    Message,
+    Receipt,
+    UnreadableReceipts,
+    has_basic_credentials,
+)
 from instant_notifications.simulator.behaviours import (
     REFUSAL,
     STATUSES,
@@ -19,20 +28,30 @@ from instant_notifications.simulator.behaviours import (
 )
 from instant_notifications.simulator.models import SimulatedMessage, SimulatedReceipt
 from instant_notifications.simulator.postman import postman
-from instant_notifications.statuses import Channel
+from instant_notifications.statuses import STAGES, Channel
 
 
 class SimulatorGateway(BaseGateway):
     """``OPTIONS``: ``deliver_after``, the seconds until a receipt.
 
     ``None`` sends receipts only when ``postman.deliver_due_receipts`` is called, as tests want it.
+    ``receipts_password`` lets whoever knows it push receipts of their own as user ``simulator``;
+    blank, the default, nobody.
     """
 
     channels = frozenset(Channel)
 
-    def __init__(self, alias: str, *, deliver_after: float | None = 1.0, **options: Any) -> None:
+    def __init__(
+        self,
+        alias: str,
+        *,
+        deliver_after: float | None = 1.0,
+        receipts_password: str = "",
+        **options: Any,
+    ) -> None:
         super().__init__(alias, **options)
         self.deliver_after = deliver_after
+        self.receipts_password = receipts_password
 
     def send(self, message: Message) -> Receipt:
         behaviour = behaviour_of(message.destination)
@@ -51,6 +70,28 @@ class SimulatorGateway(BaseGateway):
         if behaviour.answer is Answer.SILENT or not in_time:
             raise OutcomeUnknown("simulated time-out")
         return Receipt(gateway_reference=taken.gateway_reference, word="OK")
+
+    def authenticates(self, request: HttpRequest) -> bool:
+        return has_basic_credentials(request, "simulator", self.receipts_password)
+
+    def read_receipts(self, request: HttpRequest) -> Iterator[Receipt]:
+        """``{"reference", "status", "word", "part", "parts"}``, all optional, or a list of such."""
+        try:
+            pushed = json.loads(request.body)
+        except ValueError:
+            raise UnreadableReceipts("not JSON") from None
+        for each in pushed if isinstance(pushed, list) else [pushed]:
+            if not isinstance(each, dict):
+                raise UnreadableReceipts("not an object, nor a list of objects")
+            status = str(each.get("status") or "")
+            parts = each.get("parts")
+            yield Receipt(
+                gateway_reference=str(each.get("reference") or ""),
+                status=status if status in STAGES else None,
+                word=str(each.get("word") or status),
+                part=str(each.get("part") or ""),
+                parts=parts if isinstance(parts, int) else None,
+            )
 
     def _take(self, message: Message, behaviour: Behaviour) -> SimulatedMessage:
         taken = SimulatedMessage(

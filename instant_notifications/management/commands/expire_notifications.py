@@ -1,0 +1,9 @@
+"""``manage.py expire_notifications [--loop SECONDS] [--dry-run]``"""
+
+from instant_notifications import upkeep
+from instant_notifications.management.upkeep import UpkeepCommand
+
+
+class Command(UpkeepCommand):
+    help = f"Writes down that messages have expired and workers have died. {UpkeepCommand.__doc__}"
+    chores = upkeep.EXPIRY

@@ -1,0 +1,135 @@
+"""Receipts that gateways push: ``POST delivery-reports/{gateway}``.
+
+It is part of the API's routes. A project without the API may mount it alone:
+``path("notifications/", include("instant_notifications.webhooks"))``.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError, transaction
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from instant_notifications import privacy, record
+from instant_notifications.conf import settings
+from instant_notifications.exceptions import NotConfigured
+from instant_notifications.gateways import BaseGateway, Receipt, UnreadableReceipts, gateways
+
+logger = logging.getLogger("instant_notifications.webhooks")
+
+COME_AGAIN: Final = 30
+"""Seconds after which a provider may repeat what could not be written down."""
+
+
+class _Refused(Exception):  # noqa: N818
+    """Ends the request with this status; the reason goes to the log alone."""
+
+    def __init__(self, status: int, reason: str = "", **headers: str) -> None:
+        self.status, self.reason = status, reason
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        super().__init__(reason)
+
+
+# A provider has no session and no CSRF token; the gateway's own file authenticates it. Each receipt
+# is a transaction of its own, whatever the host's ATOMIC_REQUESTS says.
+@method_decorator(csrf_exempt, name="dispatch")
+@method_decorator(login_not_required, name="dispatch")
+class DeliveryReportsView(View):
+    """Authenticate, read, write down; only then acknowledge. Repeats change nothing."""
+
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, gateway: str) -> HttpResponse:
+        try:
+            return _receive(request, gateway)
+        except _Refused as refused:
+            logger.warning(
+                "receipts refused gateway=%s status=%d %s",
+                gateway[:64] if gateway in settings.GATEWAYS else "?",
+                refused.status,
+                refused.reason,
+            )
+            return HttpResponse(status=refused.status, headers=refused.headers)
+
+
+def _receive(request: HttpRequest, alias: str) -> HttpResponse:
+    gateway = _gateway(alias)
+    _require_bounded_body(request)
+    _authenticate(gateway, request)
+    receipts = _read(gateway, request)
+    _record(gateway, receipts)
+    return gateway.acknowledge(receipts)
+
+
+def _gateway(alias: str) -> BaseGateway:
+    if alias not in settings.GATEWAYS:
+        raise _Refused(404, "no such gateway")
+    try:
+        return gateways[alias]
+    except NotConfigured as error:
+        raise _Refused(503, str(error), Retry_After=str(COME_AGAIN)) from None
+
+
+def _require_bounded_body(request: HttpRequest) -> None:
+    limit = settings.MAX_REQUEST_BYTES
+    try:
+        too_large = (
+            int(request.META.get("CONTENT_LENGTH") or 0) > limit or len(request.body) > limit
+        )
+    except RequestDataTooBig:
+        too_large = True
+    except UnreadablePostError:
+        raise _Refused(400, "the body did not arrive whole") from None
+    if too_large:
+        raise _Refused(413, "too large")
+
+
+def _authenticate(gateway: BaseGateway, request: HttpRequest) -> None:
+    try:
+        genuine = gateway.authenticates(request)
+    except Exception as error:  # noqa: BLE001 (closed by default)
+        raise _Refused(401, privacy.place_of(error)) from None
+    if genuine is not True:
+        raise _Refused(401, "not authenticated", WWW_Authenticate='Basic realm="receipts"')
+
+
+def _read(gateway: BaseGateway, request: HttpRequest) -> Sequence[Receipt]:
+    try:
+        return list(gateway.read_receipts(request))
+    except UnreadableReceipts as error:
+        raise _Refused(400, str(error)) from None
+    except Exception as error:  # noqa: BLE001 (hostile input must not make noise)
+        raise _Refused(400, privacy.place_of(error)) from None
+
+
+def _record(gateway: BaseGateway, receipts: Sequence[Receipt]) -> None:
+    """Each by itself: one that cannot be written down does not hold up the others."""
+    failed = 0
+    for receipt in receipts:
+        try:
+            record.record_receipt(gateway.alias, receipt)
+        except (InterfaceError, OperationalError) as error:
+            reason = f"database away: {privacy.place_of(error)}"
+            raise _Refused(503, reason, Retry_After=str(COME_AGAIN)) from None
+        except Exception as error:  # noqa: BLE001 (see above)
+            failed += 1
+            logger.error("receipt not recorded: %s", privacy.place_of(error))  # noqa: TRY400
+    logger.info("receipts gateway=%s count=%d failed=%d", gateway.alias, len(receipts), failed)
+    if failed:
+        raise _Refused(503, f"{failed} not recorded", Retry_After=str(COME_AGAIN))
+
+
+urlpatterns = [
+    path(
+        "delivery-reports/<str:gateway>",
+        transaction.non_atomic_requests(DeliveryReportsView.as_view()),
+        name="delivery-reports",
+    )
+]
