@@ -111,7 +111,10 @@ INSTANT_NOTIFICATIONS = {
     "GATEWAYS": {
         "simulator": {
             "BACKEND": "instant_notifications.simulator.gateway.SimulatorGateway",
-            "OPTIONS": {"deliver_after": env.float("SIMULATOR_DELIVER_AFTER", default=1.0)},
+            "OPTIONS": {
+                "deliver_after": env.float("SIMULATOR_DELIVER_AFTER", default=1.0),
+                "receipts_password": env.str("SIMULATOR_RECEIPTS_PASSWORD", default=""),
+            },
         },
         "mail": {"BACKEND": "instant_notifications.gateways.mail.MailGateway"},
     },

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import privacy
 from instant_notifications.feed import order_status
-from instant_notifications.models import Delivery, Shipment, StatusEvent
+from instant_notifications.models import Delivery, Shipment, StatusEvent, UnmatchedReceipt
 
 
 class ReadOnly:
@@ -61,7 +61,8 @@ class DeliveryInline(ReadOnly, admin.StackedInline):  # type: ignore[type-arg]
 
 def _line(event: StatusEvent) -> str:
     said = f" ({event.gateway}: {event.gateway_word})" if event.gateway_word else ""
-    return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event}  {event.cause}{said}"
+    part = f" part {event.part}" if event.part else ""
+    return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event}  {event.cause}{part}{said}"
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -128,3 +129,22 @@ class ShipmentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             return queryset.filter(pk=UUID(term)), False
         except ValueError:
             return queryset.none(), False
+
+
+@admin.register(UnmatchedReceipt)
+class UnmatchedReceiptAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """What gateways said of messages we do not know."""
+
+    list_display = (
+        "received_at",
+        "gateway",
+        "gateway_reference",
+        "reference",
+        "status",
+        "word",
+        "part",
+    )
+    list_display_links = None
+    list_per_page = 50
+    paginator = BoundedPaginator
+    ordering = ("-pk",)

@@ -1,18 +1,18 @@
 """System checks: what is wrong with the settings, said before the first message is lost."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.db import connections
 
 from instant_notifications import tokens
 from instant_notifications.conf import SETTINGS, SETTINGS_NAME, settings, written
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import gateway_class, gateways
-from instant_notifications.models import primary
+from instant_notifications.models import IdempotencyRecord, primary
 from instant_notifications.statuses import Channel
 
 PREFIX = "instant_notifications"
@@ -108,6 +108,44 @@ def _issuers() -> Iterator[CheckMessage]:
                 hint=SETTINGS["TOKEN_ISSUERS"].meaning,
                 id=f"{PREFIX}.E008",
             )
+
+
+@register(Tags.database)
+def check_database(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001
+    databases: Collection[str] | None = None,
+    **kwargs: Any,  # noqa: ARG001
+) -> list[CheckMessage]:
+    alias = primary()
+    if alias not in (databases or ()) or connections[alias].vendor != "mysql":
+        return []
+    collation = _collation_of_ids(alias)
+    if collation.endswith(_EXACT_COLLATIONS):
+        return []
+    return [
+        Error(
+            f"The collation {collation} takes idempotency ids for equal that differ in case or in "
+            "blanks at the end.",
+            hint="Use utf8mb4_nopad_bin (MariaDB) or utf8mb4_0900_bin (MySQL) for the database.",
+            id=f"{PREFIX}.E009",
+        )
+    ]
+
+
+_EXACT_COLLATIONS: Final = ("_nopad_bin", "_0900_bin")
+
+
+def _collation_of_ids(alias: str) -> str:
+    """The column's, or, before there is one, the database's."""
+    key = IdempotencyRecord._meta.get_field("key")
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT COALESCE((SELECT collation_name FROM information_schema.columns WHERE "
+            "table_schema = DATABASE() AND table_name = %s AND column_name = %s), "
+            "@@collation_database)",
+            [IdempotencyRecord._meta.db_table, key.column],
+        )
+        return str(cursor.fetchone()[0])
 
 
 @register(PREFIX, deploy=True)

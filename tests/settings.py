@@ -24,6 +24,6 @@ if _KIND == "postgresql":
 elif _KIND == "mysql":
     pymysql.version_info = (2, 2, 7, "final", 0)  # Django asks for mysqlclient's
     pymysql.install_as_MySQLdb()
-    DATABASES["default"]["TEST"] |= {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"}
+    DATABASES["default"]["TEST"] |= {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_nopad_bin"}
 
 INSTANT_NOTIFICATIONS["GATEWAYS"]["simulator"]["OPTIONS"] = {"deliver_after": None}

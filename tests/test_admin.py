@@ -10,8 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from instant_notifications.exceptions import OutcomeUnknown
-from instant_notifications.models import Shipment
+from instant_notifications.gateways import Receipt
+from instant_notifications.models import Shipment, UnmatchedReceipt
 from instant_notifications.orders import Sent, send_email, send_sms
+from instant_notifications.record import record_receipt
 from instant_notifications.simulator.postman import deliver_due_receipts
 from tests.outcomes import expire, fails
 
@@ -50,6 +52,19 @@ def queries_of(client: Client, url: str) -> int:
     with CaptureQueriesContext(connection) as queries:
         assert client.get(url).status_code == 200
     return len(queries)
+
+
+def test_receipts_without_a_message_can_be_looked_at_but_not_touched(console: Client) -> None:
+    record_receipt("link", Receipt(gateway_reference="nobodys-17", word="DELIVRD"))
+    page = reverse("admin:instant_notifications_unmatchedreceipt_changelist")
+    answer = console.get(page)
+    assert "nobodys-17" in answer.content.decode()
+    assert "DELIVRD" in answer.content.decode()
+    add = reverse("admin:instant_notifications_unmatchedreceipt_add")
+    assert console.post(add, {}).status_code == 403
+    kept = UnmatchedReceipt.objects.get()
+    console.post(page, {"action": "delete_selected", "_selected_action": kept.pk, "post": "yes"})
+    assert UnmatchedReceipt.objects.count() == 1
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa: A004
 from django.db import connection
 
-from instant_notifications.checks import check_deployment, check_settings
+from instant_notifications.checks import check_database, check_deployment, check_settings
 from instant_notifications.gateways import BaseGateway
+from instant_notifications.models import IdempotencyRecord, Order
 from instant_notifications.statuses import Channel
 
 Configure = Callable[..., None]
@@ -38,6 +39,31 @@ class WorriedGateway(BaseGateway):
 
 NEEDY = {"BACKEND": "tests.test_checks.NeedyGateway"}
 WORRIED = {"BACKEND": "tests.test_checks.WorriedGateway"}
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "mysql", reason="is about MariaDB and MySQL")
+def test_a_collation_that_takes_different_ids_for_equal_is_an_error() -> None:
+    table = IdempotencyRecord._meta.db_table
+    alter = f"ALTER TABLE {table} MODIFY `key` varchar(255) COLLATE %s NOT NULL"
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(alter % "utf8mb4_general_ci")
+            assert ids(check_database(None, databases=["default"])) == ["E009"]
+        finally:
+            cursor.execute(alter % "utf8mb4_nopad_bin")
+
+
+@pytest.mark.django_db
+def test_the_database_the_tests_run_on_tells_ids_apart() -> None:
+    assert check_database(None, databases=["default"]) == []
+    assert check_database(None) == []
+    IdempotencyRecord.objects.bulk_create(
+        IdempotencyRecord(
+            order=Order.objects.create(creator="ttd"), creator="ttd", scope="sms", key=key
+        )
+        for key in ("a", "A", "a ", "å")
+    )
 
 
 def ids(messages: list[CheckMessage]) -> list[str]:

@@ -1,5 +1,6 @@
 """Every snippet and command in README.md and docs/ runs, and every table tells the truth."""
 
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -23,8 +25,12 @@ from instant_notifications.api import problems
 from instant_notifications.checks import check_deployment, check_settings
 from instant_notifications.conf import SETTINGS
 from instant_notifications.gateways import Message
+from instant_notifications.models import Delivery, FeedEntry
+from instant_notifications.orders import send_sms
 from instant_notifications.simulator.behaviours import ROWS
+from instant_notifications.simulator.postman import deliver_due_receipts
 from instant_notifications.statuses import Channel
+from tests.gateways.contract import a_push
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -79,7 +85,16 @@ def test_settings_snippets_pass_the_system_checks(block: Block, settings: Any) -
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("block", of_role("python"), ids=named)
 def test_python_snippets_run(block: Block) -> None:
-    exec(block.text, {})
+    namespace: dict[str, Any] = {}
+    exec(block.text, namespace)
+    namespace.clear()  # and with it the receivers of signals
+
+
+@pytest.mark.parametrize("block", of_role("urls.py"), ids=named)
+def test_urls_snippets_have_routes(block: Block) -> None:
+    namespace: dict[str, Any] = {"urlpatterns": []}
+    exec(block.text, namespace)
+    assert [len(resolver.url_patterns) for resolver in namespace["urlpatterns"]] != [0]
 
 
 @pytest.fixture
@@ -111,6 +126,11 @@ def test_the_gateway_of_the_guide_sends(provider: str) -> None:
         reference="r", channel=Channel.SMS, destination="+4799999999", body="hi", time_to_live=120
     )
     assert gateway.hand_over(message).gateway_reference == "s-1"
+    pushed = {"receipts": [{"reference": "s-1", "state": "arrived"}, {"state": None}]}
+    (known, strange) = gateway.read_receipts(a_push(json.dumps(pushed).encode()))
+    assert (known.gateway_reference, known.status) == ("s-1", "SMS_Delivered")
+    assert strange.status is None
+    assert not gateway.authenticates(a_push(b"", headers={"Authorization": "Basic c2hvdXQ6"}))
 
 
 def shell_lines() -> Iterator[tuple[str, str]]:
@@ -157,10 +177,52 @@ def _runner(folder: Path) -> Any:
     return run
 
 
+def curl_blocks() -> list[Block]:
+    return [block for block in blocks() if block.language == "sh" and "curl" in block.text]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.django_db(transaction=True)
+def test_curl_lines_push_a_receipt(live_server: Any, configure: Any) -> None:
+    simulator = {
+        **django_settings.INSTANT_NOTIFICATIONS["GATEWAYS"]["simulator"],
+        "OPTIONS": {"deliver_after": None, "receipts_password": "let-me-in"},
+    }
+    configure(GATEWAYS={"simulator": simulator})
+    sent = send_sms("+4799999999", "hello")
+    delivery = Delivery.objects.get(shipment=sent.shipment_id)
+    (block,) = [block for block in curl_blocks() if "delivery-reports" in block.text]
+    lines = block.text.replace("http://127.0.0.1:8000", live_server.url)
+    lines = re.sub(r"sim-[0-9a-f-]{36}", delivery.gateway_reference, lines)
+    subprocess.run(["sh", "-ec", lines], check=True)
+    delivery.refresh_from_db()
+    assert delivery.status == "SMS_Failed_Undelivered"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_reader_of_the_guide_follows_the_feed(live_server: Any) -> None:
+    (block,) = of_role("module: follow.py")
+    namespace: dict[str, Any] = {"__name__": "follow"}
+    exec(block.text, namespace)
+    url = f"{live_server.url}/notifications/api/v1/future/shipment/feed"
+    seen: list[Any] = []
+    follow = partial(namespace["follow"], url, tokens.issue("ttd"), handle=seen.append)
+    for _ in range(3):
+        send_sms("+4799999999", "hello", creator="ttd")
+    deliver_due_receipts()
+    assert follow(cursor=0) == 3
+    assert [entry["sequenceNumber"] for entry in seen] == [1, 2, 3]
+    assert follow(cursor=3) == 3
+    FeedEntry.objects.filter(sequence_number__lt=3).delete()
+    assert follow(cursor=2) == 3
+    with pytest.raises(namespace["CursorTooOld"]):
+        follow(cursor=1)
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    "block", [b for b in blocks() if b.language == "sh" and "curl" in b.text], ids=named
+    "block", [b for b in curl_blocks() if "delivery-reports" not in b.text], ids=named
 )
 def test_curl_lines_send(block: Block, live_server: Any) -> None:
     lines = block.text.replace("http://127.0.0.1:8000", live_server.url)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise, product
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -334,6 +335,26 @@ def test_in_whatever_order_news_come_manifest_history_and_feed_agree(
             for name in order:
                 NEWS[name](delivery)
             agree(delivery, order, every=mode == "every")
+            transaction.set_rollback(True)
+
+
+@pytest.mark.parametrize("start", ["under_way", "taken", "open", "unknown"])
+def test_however_often_each_piece_of_news_comes_they_agree(
+    start: str, stub: Any, configure: Configure
+) -> None:
+    """All the news, each up to three times, shuffled: sixty life stories from each start."""
+    configure(FEED="every")
+    delivery = brought_to(start, stub)
+    for seed in range(60):
+        chance = Random(seed)
+        order = [name for name in NEWS for _ in range(chance.randint(1, 3))]
+        chance.shuffle(order)
+        with transaction.atomic():
+            for name in order:
+                NEWS[name](delivery)
+            agree(delivery, tuple(order), every=True)
+            noted = [line for line in history(delivery) if line[0] == line[1]]
+            assert len(noted) <= len(NEWS), order
             transaction.set_rollback(True)
 
 

@@ -1,12 +1,15 @@
 """What every gateway keeps, as tests. Subclass ``GatewayContract`` and fill in the provider."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 from typing import Any, ClassVar, Final
 
 import pytest
+from django.http import HttpRequest
+from django.test import RequestFactory
 
 from instant_notifications.exceptions import (
     HandoverFailed,
@@ -15,7 +18,7 @@ from instant_notifications.exceptions import (
     Rejected,
     Unavailable,
 )
-from instant_notifications.gateways import BaseGateway, Message, Receipt
+from instant_notifications.gateways import BaseGateway, Message, Receipt, UnreadableReceipts
 from instant_notifications.statuses import FINAL_STAGES, STAGES, WORDS, Channel, Stage
 
 LONGEST_WORD: Final = 255
@@ -143,9 +146,71 @@ class GatewayContract:
         assert 0 <= int(words["duration_ms"]) < 60_000
         assert_says_nothing_of(message, caplog.text)
 
+    @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<a/>", b"a=b"])
+    def test_a_push_from_anybody_is_not_let_in(self, body: bytes) -> None:
+        gateway = self.make_gateway()
+        for headers in ({}, {"Authorization": "Basic Og=="}, {"Authorization": "Bearer e30.e30."}):
+            assert gateway.authenticates(a_push(body, headers=headers)) is False
+
     def test_an_option_it_does_not_know_is_named(self) -> None:
         with pytest.raises(NotConfigured, match=r"under-test.*no_such_option"):
             self.make_gateway(no_such_option=1)
+
+
+class PushedReceipts:
+    """More of the contract, for a gateway whose provider pushes receipts; mix it in as well."""
+
+    gateway_class: ClassVar[type[BaseGateway]]
+
+    make_gateway: Any
+
+    def push(self, *receipts: Receipt) -> HttpRequest:
+        """A genuine push with these receipts, in the provider's own form.
+
+        ``word`` is what the provider says; ``status`` what the gateway is expected to make of it.
+        """
+        raise NotImplementedError
+
+    receipts: ClassVar[Sequence[Receipt]]
+    """Some that the provider may send, each with its word and the status it stands for."""
+
+    def test_a_genuine_push_is_let_in(self) -> None:
+        assert self.make_gateway().authenticates(self.push(*self.receipts)) is True
+
+    def test_the_same_push_without_its_credentials_is_not(self) -> None:
+        push = self.push(*self.receipts)
+        for name in [name for name in push.META if name.startswith("HTTP_")]:
+            del push.META[name]
+        assert self.make_gateway().authenticates(push) is False
+
+    def test_receipts_come_one_by_one_or_many_at_once(self) -> None:
+        gateway = self.make_gateway()
+        for receipt in self.receipts:
+            assert list(gateway.read_receipts(self.push(receipt))) == [receipt]
+        assert list(gateway.read_receipts(self.push(*self.receipts))) == list(self.receipts)
+
+    def test_a_word_that_is_new_is_kept_raw(self) -> None:
+        strange = replace(self.receipts[0], word="NEWLYMADE", status=None)
+        (receipt,) = self.make_gateway().read_receipts(self.push(strange))
+        assert (receipt.status, receipt.word) == (None, "NEWLYMADE")
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"\x00", b"null", b"[[]]", b"{", b"<", b"\xff\xfe", b"=&"]
+    )
+    def test_what_is_no_push_is_unreadable_or_empty(self, body: bytes) -> None:
+        receipts: list[Receipt] = []
+        with suppress(UnreadableReceipts):
+            receipts = list(self.make_gateway().read_receipts(a_push(body)))
+        assert receipts == []
+
+    def test_it_is_acknowledged(self) -> None:
+        assert self.make_gateway().acknowledge(self.receipts).status_code in range(200, 300)
+
+
+def a_push(body: bytes, *, headers: Mapping[str, str] | None = None) -> HttpRequest:
+    return RequestFactory().generic(
+        "POST", "/delivery-reports/under-test", body, "application/json", headers=headers
+    )
 
 
 def assert_impersonal(failure: HandoverFailed, message: Message) -> None:

@@ -1,13 +1,16 @@
+import base64
+import json
 from dataclasses import replace
 from typing import Final
 
 import pytest
+from django.http import HttpRequest
 
-from instant_notifications.gateways import Message
+from instant_notifications.gateways import Message, Receipt
 from instant_notifications.simulator.gateway import SimulatorGateway
 from instant_notifications.simulator.models import SimulatedMessage
 from instant_notifications.statuses import Channel
-from tests.gateways.contract import GatewayContract
+from tests.gateways.contract import GatewayContract, PushedReceipts, a_push
 
 SMS: Final = Message(
     reference="0190-sms", channel=Channel.SMS, destination="+4799999999", body="Your code is 428516"
@@ -27,10 +30,33 @@ def to(message: Message, digits: str, tag: str) -> Message:
 
 
 @pytest.mark.django_db
-class TestSimulatorGateway(GatewayContract):
+class TestSimulatorGateway(PushedReceipts, GatewayContract):
     gateway_class = SimulatorGateway
-    options = {"deliver_after": None}
+    options = {"deliver_after": None, "receipts_password": "insecure"}
     messages = {Channel.SMS: SMS, Channel.EMAIL: EMAIL}
+
+    receipts = (
+        Receipt(gateway_reference="sim-1", status="SMS_Delivered", word="delivered"),
+        Receipt(gateway_reference="sim-2", status="Email_Failed_Bounced", word="bounced"),
+        Receipt(gateway_reference="sim-3", status="SMS_Failed", word="lost", part="2", parts=3),
+    )
+
+    def push(self, *receipts: Receipt) -> HttpRequest:
+        pushed = [
+            {
+                "reference": receipt.gateway_reference,
+                "status": receipt.status,
+                "word": receipt.word,
+                "part": receipt.part,
+                "parts": receipt.parts,
+            }
+            for receipt in receipts
+        ]
+        credentials = base64.b64encode(b"simulator:insecure").decode()
+        return a_push(
+            json.dumps(pushed if len(pushed) > 1 else pushed[0]).encode(),
+            headers={"Authorization": f"Basic {credentials}"},
+        )
 
     def when_accepting(self, message: Message) -> Message:
         return message

@@ -25,6 +25,7 @@ class Command(BaseCommand):
                 f"{when}  {message.channel}  to {message.destination}  from {message.sender or '—'}"
             )
             self.stdout.write(self.style.MIGRATE_HEADING(title))
+            self.stdout.write(f"  {message.gateway_reference}")
             if message.subject:
                 self.stdout.write(f"  {message.subject}")
             for line in (message.body or "").splitlines():
