@@ -152,12 +152,17 @@ def read_feed(creator: str, *, after: int, limit: int, newest_first: bool) -> Se
 
 
 def read_bounds(creator: str) -> tuple[int, int]:
-    """The oldest number that is still kept and the latest that was given; 0 where there is none."""
+    """The oldest number that can still be read and the latest that was given.
+
+    Where every entry has been purged, the oldest is the next to come; where none was ever made,
+    both are 0. So a cursor is too old exactly if it is more than one below the oldest; to be asked
+    after the page was read, or a purge in between would go unnoticed.
+    """
+    counters = Organisation.objects.filter(name=creator)
+    latest = counters.values_list("last_sequence_number", flat=True).first() or 0
     kept = FeedEntry.objects.filter(creator=creator).order_by("sequence_number")
-    latest = Organisation.objects.filter(name=creator).values_list(
-        "last_sequence_number", flat=True
-    )
-    return kept.values_list("sequence_number", flat=True).first() or 0, latest.first() or 0
+    oldest = kept.values_list("sequence_number", flat=True).first() or (latest and latest + 1)
+    return oldest, max(latest, oldest - 1)
 
 
 def _report(entry: FeedEntry, destinations: Mapping[UUID, str | None]) -> Report:

@@ -278,10 +278,13 @@ def test_the_inbox_shows_what_the_recipients_got() -> None:
     lines = "first line\nsecond line"
     run("send_email", ADDRESS, lines, "--subject", SUBJECT, "--sender", "post@example.com")
     shown = run("simulator_inbox")
-    assert re.search(r"sms  to \+4799999999  from Altinn\n  Your code is 428516\n", shown)
-    assert shown.endswith(
-        f"email  to {ADDRESS}  from post@example.com\n  {SUBJECT}\n  first line\n  second line\n"
+    assert re.search(
+        r"sms  to \+4799999999  from Altinn\n  sim-\S+\n  Your code is 428516\n", shown
     )
+    title, reference, *text = shown.splitlines()[-5:]
+    assert title.endswith(f"email  to {ADDRESS}  from post@example.com")
+    assert reference.strip() == Delivery.objects.get(channel="email").gateway_reference
+    assert text == [f"  {SUBJECT}", "  first line", "  second line"]
 
 
 @pytest.mark.django_db

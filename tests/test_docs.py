@@ -217,6 +217,10 @@ def test_the_reader_of_the_guide_follows_the_feed(live_server: Any) -> None:
     assert follow(cursor=2) == 3
     with pytest.raises(namespace["CursorTooOld"]):
         follow(cursor=1)
+    FeedEntry.objects.all().delete()
+    assert follow(cursor=3) == 3
+    with pytest.raises(namespace["CursorTooOld"]):
+        follow(cursor=2)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

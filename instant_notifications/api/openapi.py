@@ -209,7 +209,7 @@ def _describe() -> None:
         tags=["Shipments"],
         parameters=[
             CHALLENGE,
-            _header("X-Oldest-Sequence", "The oldest number that is still kept.", 200),
+            _header("X-Oldest-Sequence", "The oldest number that can still be read.", 200),
             _header("X-Latest-Sequence", "The latest number that was given.", 200),
             OpenApiParameter("seq", int, description="Exclusive cursor.", default=0),
             OpenApiParameter("pageSize", int, description="Held to 1…500.", default=500),

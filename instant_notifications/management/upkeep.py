@@ -38,10 +38,11 @@ class UpkeepCommand(BaseCommand):
 
     def handle(self, *, loop: float | None, dry_run: bool, **options: Any) -> None:  # noqa: ARG002
         with _stopped_by_signal() as stop:
-            failed = self._round(stop, dry_run=dry_run)
-            while loop and not stop.wait(loop):
-                close_old_connections()
+            while True:
                 failed = self._round(stop, dry_run=dry_run)
+                close_old_connections()  # a pause can be long, and others may need them
+                if not loop or stop.wait(loop):
+                    break
         if failed:
             raise CommandError(f"{failed} failed; the log says where.")
 
