@@ -13,6 +13,7 @@ from instant_notifications.conf import SETTINGS, SETTINGS_NAME, settings, writte
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import gateway_class, gateways
 from instant_notifications.models import IdempotencyRecord, primary
+from instant_notifications.models.orders import ALIAS_LENGTH
 from instant_notifications.statuses import Channel
 
 PREFIX = "instant_notifications"
@@ -83,6 +84,12 @@ def _route(channel: Channel, alias: str) -> Iterator[CheckMessage]:
 
 def _gateways() -> Iterator[CheckMessage]:
     for alias in settings.GATEWAYS:
+        if len(alias) > ALIAS_LENGTH:
+            yield Error(
+                f"The gateway alias {alias!r} is too long.",
+                hint=f"Use at most {ALIAS_LENGTH} characters.",
+                id=f"{PREFIX}.E006",
+            )
         try:
             yield from gateways.create(alias).check()
         except NotConfigured as error:

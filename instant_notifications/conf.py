@@ -197,7 +197,8 @@ class Settings:
     KEEP_HISTORY = Setting[timedelta](
         "KEEP_HISTORY",
         QUARTER,
-        "How long the changes of each delivery are kept, with the gateway's own words.",
+        "How long the changes of a delivery that has come to its end are kept, with the gateway's "
+        "own words.",
         _at_least(NOTHING),
     )
     KEEP_UNMATCHED = Setting[timedelta](

@@ -26,7 +26,8 @@ from instant_notifications.exceptions import (
 )
 from instant_notifications.gateways import BaseGateway, Message, Receipt, gateways
 from instant_notifications.models import Delivery, primary
-from instant_notifications.record import Change, match_kept_receipts, record_status
+from instant_notifications.receipts import match_kept_receipts
+from instant_notifications.record import Change, record_status
 from instant_notifications.statuses import WORDS, Cause, Channel, Handover, is_word_of
 
 logger = logging.getLogger("instant_notifications")

@@ -196,7 +196,7 @@ def send(draft: Draft) -> Sent:
 
 
 class _Forgotten(NotificationError):  # noqa: N818
-    """The id was known when it was to be reserved and purged when it was looked up."""
+    """What the id stands for was purged between two looks at it: to be sent anew."""
 
 
 def _send(draft: Draft) -> Sent:
@@ -318,6 +318,8 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
     for pause in _pauses():
         with _database_needed(OutcomeUnknown):
             delivery = _delivery_of(known)
+            if delivery is None:
+                raise _Forgotten("The order is gone.")
             if delivery.handover == Handover.TAKEN:
                 return replace(_sent(delivery), replayed=True, content_differs=differs)
             with _failures_name(delivery):
@@ -361,9 +363,9 @@ def _differs(draft: Draft, known: IdempotencyRecord) -> bool:
     return True
 
 
-def _delivery_of(known: IdempotencyRecord) -> Delivery:
+def _delivery_of(known: IdempotencyRecord) -> Delivery | None:
     rows = Delivery.objects.using(primary()).without_secrets().select_related("shipment")
-    return rows.get(shipment__order_id=known.order_id)
+    return rows.filter(shipment__order_id=known.order_id).first()
 
 
 def _next_attempt(delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:

@@ -12,8 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from instant_notifications import feed, signals
-from instant_notifications.gateways import Receipt
-from instant_notifications.models import Delivery, StatusEvent, UnmatchedReceipt, primary
+from instant_notifications.models import Delivery, StatusEvent, primary
 from instant_notifications.models.orders import PART_LENGTH, REFERENCE_LENGTH
 from instant_notifications.statuses import (
     STAGES,
@@ -23,7 +22,6 @@ from instant_notifications.statuses import (
     Handover,
     Stage,
     is_final,
-    is_word_of,
     may_follow,
 )
 
@@ -44,7 +42,7 @@ _MOVING: Final = (
 """What changes in the life of a delivery."""
 
 
-_PARTS: Final = range(1, 256)
+PARTS: Final = range(1, 256)
 """So many parts can the header of a long SMS count (3GPP TS 23.040 §9.2.3.24.1)."""
 
 
@@ -83,42 +81,6 @@ def record_status(delivery: Delivery, change: Change) -> Delivery:
         while written is None:
             written = _write(_locked(delivery.pk), change)
         return written
-
-
-def record_receipt(gateway: str, receipt: Receipt) -> Delivery | None:
-    """Write a gateway's later word down; ``None`` if it belongs to no delivery we know.
-
-    Such a receipt is kept, and written down when the hand-over it has overtaken is.
-    """
-    delivery = _find(gateway, receipt)
-    if delivery is None:
-        return _keep(gateway, receipt)
-    return record_status(delivery, _change_for(delivery, gateway, receipt))
-
-
-def match_kept_receipts(delivery: Delivery) -> Delivery:
-    """Write down the receipts that came before the hand-over's record; to be called after it.
-
-    After its commit, and a receipt is looked up again after it has been kept: so whichever comes
-    second finds the other.
-    """
-    kept_ones = UnmatchedReceipt.objects.using(primary()).filter(
-        gateway=delivery.gateway, gateway_reference=delivery.gateway_reference
-    )
-    for kept in kept_ones.order_by("pk"):
-        delivery = match_kept(kept) or delivery
-    return delivery
-
-
-def match_kept(kept: UnmatchedReceipt) -> Delivery | None:
-    """Write a kept receipt down, if it is known by now what it belongs to."""
-    receipt = _as_it_came(kept)
-    delivery = _find(kept.gateway, receipt)
-    if delivery is None:
-        return None
-    with transaction.atomic(using=primary()):
-        kept.delete(using=primary())
-        return record_status(delivery, _change_for(delivery, kept.gateway, receipt))
 
 
 def settle_lapsed(delivery: Delivery) -> Delivery:
@@ -237,7 +199,7 @@ def _move_handover(delivery: Delivery, change: Change) -> None:
     if change.handover is not None and _may_move_handover(delivery, change):
         delivery.handover = change.handover
         delivery.lease_until = None
-    if change.gateway and not delivery.gateway_reference:
+    if change.gateway and _says_more_of_the_gateway(delivery, change):
         delivery.gateway = change.gateway
         delivery.gateway_reference = storable(change.gateway_reference)
 
@@ -245,19 +207,31 @@ def _move_handover(delivery: Delivery, change: Change) -> None:
 def _may_move_handover(delivery: Delivery, change: Change) -> bool:
     if change.cause in (Cause.LEASE, Cause.EXPIRY):
         return delivery.handover == Handover.UNDER_WAY and not delivery.leased
-    if change.cause is Cause.RECEIPT:
-        return delivery.handover != Handover.TAKEN
+    if change.cause is Cause.RECEIPT and _corrects_expiry(delivery, change):
+        return True
     return delivery.handover not in _SETTLED
 
 
+def _says_more_of_the_gateway(delivery: Delivery, change: Change) -> bool:
+    if delivery.gateway_reference:
+        return False
+    hearsay = change.cause is Cause.RECEIPT and not change.gateway_reference
+    return not (hearsay and delivery.gateway)
+
+
 def _move_status(delivery: Delivery, change: Change, now: datetime) -> None:
-    if change.status is None or not may_follow(delivery.status, change.status):
-        return
-    if delivery.completed_at and not _corrects_expiry(delivery, change):
+    if change.status is None or not _may_show(delivery, change, change.status):
         return
     delivery.status = change.status
     if is_final(change.status) or change.last_word:
         delivery.completed_at = now
+
+
+def _may_show(delivery: Delivery, change: Change, word: str) -> bool:
+    if not delivery.completed_at:
+        return may_follow(delivery.status, word)
+    is_last = change.last_word or may_follow(delivery.status, word)
+    return is_last and _corrects_expiry(delivery, change)
 
 
 def _corrects_expiry(delivery: Delivery, change: Change) -> bool:
@@ -314,59 +288,3 @@ def _noted(delivery: Delivery) -> QuerySet[StatusEvent]:
 def storable(text: str, length: int = REFERENCE_LENGTH) -> str:
     """A gateway's own text, fit for a column of any database whatever the gateway sent."""
     return "".join(each if each.isprintable() else "\ufffd" for each in text[:length])
-
-
-def _change_for(delivery: Delivery, gateway: str, receipt: Receipt) -> Change:
-    status = receipt.status if is_word_of(delivery.channel, receipt.status) else None
-    return Change(
-        cause=Cause.RECEIPT,
-        status=status,
-        handover=Handover.TAKEN,
-        gateway=gateway,
-        gateway_reference=receipt.gateway_reference,
-        gateway_word=receipt.word,
-        reported_status=status or "",
-        part=receipt.part,
-        parts=receipt.parts if receipt.parts in _PARTS else None,
-    )
-
-
-def _keep(gateway: str, receipt: Receipt) -> Delivery | None:
-    kept, _ = UnmatchedReceipt.objects.using(primary()).get_or_create(
-        gateway=gateway,
-        gateway_reference=storable(receipt.gateway_reference),
-        reference=storable(receipt.reference, UnmatchedReceipt.OUR_REFERENCE_LENGTH),
-        word=storable(receipt.word),
-        part=storable(receipt.part, PART_LENGTH),
-        defaults={
-            "status": receipt.status if receipt.status and receipt.status in STAGES else "",
-            "parts": receipt.parts if receipt.parts in _PARTS else None,
-        },
-    )
-    return match_kept(kept)
-
-
-def _as_it_came(kept: UnmatchedReceipt) -> Receipt:
-    return Receipt(
-        gateway_reference=kept.gateway_reference,
-        reference=kept.reference,
-        status=kept.status or None,
-        word=kept.word,
-        part=kept.part,
-        parts=kept.parts,
-    )
-
-
-def _find(gateway: str, receipt: Receipt) -> Delivery | None:
-    """By the gateway's reference, then by ours."""
-    rows = Delivery.objects.using(primary()).without_secrets().select_related("shipment")
-    found: Delivery | None = None
-    if receipt.gateway_reference:
-        reference = storable(receipt.gateway_reference)
-        found = rows.filter(gateway=gateway, gateway_reference=reference).first()
-    if found is None and receipt.reference:
-        try:
-            found = rows.filter(pk=UUID(receipt.reference)).first()
-        except ValueError:
-            return None
-    return found

@@ -154,6 +154,13 @@ def is_word_of(channel: str, word: str | None) -> bool:
     return word is not None and word in STAGES and word.startswith(_PREFIXES[Channel(channel)])
 
 
+def may_be_reported(word: str | None) -> bool:
+    """Whether a receipt can move a delivery to this; new, sending and expired are ours to say."""
+    return word is not None and STAGES[word] in _REPORTABLE
+
+
+_REPORTABLE: Final = _ENDS | {Stage.ACCEPTED}
+
 _PREFIXES: Final[Mapping[Channel, str]] = {Channel.SMS: "SMS_", Channel.EMAIL: "Email_"}
 
 

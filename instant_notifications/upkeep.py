@@ -6,18 +6,17 @@ are left to it.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from instant_notifications import privacy, record
+from instant_notifications import privacy, receipts, record
 from instant_notifications.conf import settings
 from instant_notifications.models import (
     Delivery,
@@ -34,6 +33,7 @@ logger = logging.getLogger("instant_notifications")
 
 BATCH: Final = 500
 LONGEST_REST: Final = 1.0
+LONGEST_NAP: Final = 0.2
 MOST_FAILURES: Final = 100
 """A chore that fails for more rows than this ends its round: something is wrong with the whole."""
 
@@ -57,7 +57,7 @@ class Chore:
 
 
 def _lapsed(now: datetime) -> QuerySet[Delivery]:
-    lapsed = _deliveries().filter(lease_until__lt=now)
+    lapsed = _deliveries().filter(lease_until__lte=now)
     return lapsed.select_related("shipment").order_by("lease_until", "pk")
 
 
@@ -85,30 +85,53 @@ def _late_matches(now: datetime) -> QuerySet[UnmatchedReceipt]:  # noqa: ARG001
 
 
 def _record_each(write: Callable[[Any], Any]) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
-    """One row after the other; one that fails is told, left out, and does not stop the rest."""
+    """One row after the other; one that fails is told, left out, and does not stop the rest.
+
+    The round ends when a batch brings nothing new: what is still there is in others' hands.
+    """
 
     def work_off(due: QuerySet[Any]) -> Iterator[Tally]:
         left_out: set[Any] = set()
-        while batch := list(due.exclude(pk__in=left_out)[:BATCH]):
-            failed = {row.pk for row in batch if not _attempt(write, row)}
-            yield Tally(done=len(batch) - len(failed), failed=len(failed))
+        last: set[Any] = set()
+        while batch := [row for row in due.exclude(pk__in=left_out)[:BATCH] if row.pk not in last]:
+            last = {row.pk for row in batch}
+            results, away = _attempt_each(write, due, batch)
+            failed = {key for key, result in results.items() if result is False}
             left_out |= failed
+            yield Tally(done=sum(map(bool, results.values())), failed=len(failed))
+            if away:
+                raise away
             if len(left_out) > MOST_FAILURES:
                 return
 
     return work_off
 
 
-def _attempt(write: Callable[[Any], Any], row: Any) -> bool:
-    key = row.pk
-    try:
-        write(row)
-    except (InterfaceError, OperationalError):
-        raise  # about the database, not about this row
-    except Exception as error:  # noqa: BLE001 (closed by default, row by row)
-        logger.error("upkeep failed row=%s %s", key, privacy.place_of(error))  # noqa: TRY400
-        return False
-    return True
+Results = Mapping[Any, bool | None]
+"""By primary key: done, failed, or nothing to do after all."""
+
+
+def _attempt_each(
+    write: Callable[[Any], Any], due: QuerySet[Any], batch: Sequence[Any]
+) -> tuple[Results, Exception | None]:
+    """What came of each row; and the error, if the database went away before the end."""
+    results: dict[Any, bool | None] = {}
+    for row in batch:
+        key = row.pk
+        try:
+            results[key] = _write_if_still_due(write, due, row)
+        except (InterfaceError, OperationalError) as error:
+            return results, error
+        except Exception as error:  # noqa: BLE001 (closed by default, row by row)
+            logger.error("upkeep failed row=%s %s", key, privacy.place_of(error))  # noqa: TRY400
+            results[key] = False
+    return results, None
+
+
+def _write_if_still_due(write: Callable[[Any], Any], due: QuerySet[Any], row: Any) -> bool | None:
+    """Nothing to do for a row that another process has in hand, has dealt with, or has deleted."""
+    with transaction.atomic(using=primary()):
+        return True if _lock(due.filter(pk=row.pk)) and write(row) else None
 
 
 def _no_longer_sent(now: datetime) -> Q:
@@ -119,13 +142,12 @@ def _no_longer_sent(now: datetime) -> Q:
 
 
 def _nobody_at_it(now: datetime) -> Q:
-    return Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    return Q(lease_until__isnull=True) | Q(lease_until__lte=now)
 
 
 def _old_contents(now: datetime) -> QuerySet[Delivery]:
-    old = Delivery.objects.using(primary()).filter(
-        content__isnull=False, created_at__lt=now - settings.KEEP_CONTENT
-    )
+    kept = Delivery.objects.using(primary()).filter(content__isnull=False)
+    old = kept.filter(Q(created_at__lt=now - settings.KEEP_CONTENT) | Q(secret=True))
     return old.filter(_no_longer_sent(now)).order_by("created_at")
 
 
@@ -149,60 +171,80 @@ def _erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
     return work_off
 
 
+Old = Callable[[datetime], QuerySet[Any]]
+"""The rows of a table that have reached their age, whether or not each of them may go."""
+
+
 def _old_feed_entries(now: datetime) -> QuerySet[FeedEntry]:
     return FeedEntry.objects.using(primary()).filter(at__lt=now - settings.KEEP_FEED)
+
+
+def _old_receipts(now: datetime) -> QuerySet[UnmatchedReceipt]:
+    kept = UnmatchedReceipt.objects.using(primary())
+    return kept.filter(received_at__lt=now - settings.KEEP_UNMATCHED)
 
 
 def _old_events(now: datetime) -> QuerySet[StatusEvent]:
     return StatusEvent.objects.using(primary()).filter(at__lt=now - settings.KEEP_HISTORY)
 
 
-def _old_receipts(now: datetime) -> QuerySet[UnmatchedReceipt]:
-    return UnmatchedReceipt.objects.using(primary()).filter(
-        received_at__lt=now - settings.KEEP_UNMATCHED
-    )
+def _events_that_may_go(now: datetime) -> QuerySet[StatusEvent]:
+    """Not those of a message that is still to come to its end: its parts are counted by them."""
+    theirs = Delivery.objects.filter(pk=OuterRef("delivery"))
+    return _old_events(now).exclude(Exists(theirs.filter(completed_at=None)))
 
 
 def _old_ids(now: datetime) -> QuerySet[IdempotencyRecord]:
-    old = IdempotencyRecord.objects.using(primary()).filter(
-        created_at__lt=now - settings.KEEP_IDEMPOTENCY
-    )
+    ids = IdempotencyRecord.objects.using(primary())
+    return ids.filter(created_at__lt=now - settings.KEEP_IDEMPOTENCY)
+
+
+def _ids_that_may_go(now: datetime) -> QuerySet[IdempotencyRecord]:
+    """Not those of a message that may still be sent."""
     theirs = Delivery.objects.filter(shipment__order=OuterRef("order"))
-    return old.exclude(Exists(theirs.exclude(_no_longer_sent(now))))
+    return _old_ids(now).exclude(Exists(theirs.exclude(_no_longer_sent(now))))
 
 
 def _old_orders(now: datetime) -> QuerySet[Order]:
     orders = Order.objects.using(primary())
     if settings.KEEP_ORDERS is None:
         return orders.none()
-    old = orders.filter(created_at__lt=now - settings.KEEP_ORDERS)
+    return orders.filter(created_at__lt=now - settings.KEEP_ORDERS)
+
+
+def _orders_that_may_go(now: datetime) -> QuerySet[Order]:
+    """Those that have come to their end, and that nothing refers to any more."""
     theirs = Delivery.objects.filter(shipment__order=OuterRef("pk"))
-    return old.exclude(
+    return _old_orders(now).exclude(
         Exists(IdempotencyRecord.objects.filter(order=OuterRef("pk")))
         | Exists(FeedEntry.objects.filter(shipment__order=OuterRef("pk")))
-        | Exists(theirs.exclude(_no_longer_sent(now)))
+        | Exists(theirs.filter(completed_at=None))
     )
 
 
-def _delete_oldest(due: QuerySet[Any]) -> Iterator[Tally]:
-    """Walk the table by primary key, which follows age, as far as it is due.
+def _delete_oldest(old: Old) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
+    """Walk the table by primary key, which follows age, as far as it is old.
 
-    Ages have no index of their own: the walk ends at the first batch that holds nothing old. What
-    is old and must stay (an id still in flight) is stepped over.
+    Ages have no index of their own: the walk ends at the first batch in which nothing is old. What
+    is old and must stay is stepped over.
     """
-    rows, after = _rows(due).order_by("pk"), None
-    while True:
-        ahead = rows if after is None else rows.filter(pk__gt=after)
-        batch = list(ahead.values_list("pk", flat=True)[:BATCH])
-        if not batch:
-            return
-        after, due_here = batch[-1], due.filter(pk__in=batch)
-        with transaction.atomic(using=primary()):
-            keys = _lock(due_here)
-            rows.filter(pk__in=keys).delete()
-        if not keys and not due_here.exists():
-            return
-        yield Tally(len(keys))
+
+    def work_off(due: QuerySet[Any]) -> Iterator[Tally]:
+        rows = _rows(due)
+        batch = _keys_after(rows, None)
+        while batch and old(timezone.now()).filter(pk__in=batch).exists():
+            with transaction.atomic(using=primary()):
+                keys = _lock(due.filter(pk__in=batch))
+                rows.filter(pk__in=keys).delete()
+            yield Tally(len(keys))
+            batch = _keys_after(rows, batch[-1])
+
+    return work_off
+
+
+def _keys_after(rows: QuerySet[Any], key: Any) -> Sequence[Any]:
+    ahead = rows if key is None else rows.filter(pk__gt=key)
+    return list(ahead.order_by("pk").values_list("pk", flat=True)[:BATCH])
 
 
 def _rows(due: QuerySet[Any]) -> QuerySet[Any]:
@@ -215,7 +257,27 @@ def _lock(due: QuerySet[Any]) -> Sequence[Any]:
     return list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
 
 
-def run(chores: Sequence[Chore], stop: Event) -> Iterator[tuple[Chore, Tally]]:
+class Stop:
+    """Set from anywhere, a signal handler included, where a ``threading.Event`` might deadlock."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def set(self) -> None:
+        self._asked = True
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    def wait(self, seconds: float) -> bool:
+        """Rest so long, or until it is set; returns whether it is."""
+        end = monotonic() + seconds
+        while not self._asked and (left := end - monotonic()) > 0:
+            sleep(min(left, LONGEST_NAP))
+        return self._asked
+
+
+def run(chores: Sequence[Chore], stop: Stop) -> Iterator[tuple[Chore, Tally]]:
     """Work the chores off, one batch for each step, until all is done or ``stop`` is set.
 
     After each batch it rests as long as the batch took, so that those who send find the database
@@ -223,24 +285,34 @@ def run(chores: Sequence[Chore], stop: Event) -> Iterator[tuple[Chore, Tally]]:
     """
     now = timezone.now()
     for chore in chores:
-        steps = chore.work_off(chore.due(now))
-        while not stop.is_set():
-            began = monotonic()
-            try:
-                tally = next(steps, None)
-            except (DatabaseError, InterfaceError) as error:
-                logger.error("upkeep failed: %s: %s", chore.name, privacy.place_of(error))  # noqa: TRY400
-                connections[primary()].close()
-                yield chore, Tally(0, failed=1)
-                break
-            if tally is None:
-                break
+        steps = _guarded(chore, chore.work_off(chore.due(now)))
+        began = monotonic()
+        while not stop.is_set() and (tally := next(steps, None)):
             yield chore, tally
             stop.wait(min(monotonic() - began, LONGEST_REST))
+            began = monotonic()
+
+
+def count(chores: Sequence[Chore]) -> Iterator[tuple[Chore, Tally]]:
+    """What there is to do at this moment. What one chore makes due for another is not foreseen."""
+    now = timezone.now()
+    for chore in chores:
+        counted = (Tally(rows.count()) for rows in [chore.due(now)])
+        yield from ((chore, tally) for tally in _guarded(chore, counted))
+
+
+def _guarded(chore: Chore, steps: Iterator[Tally]) -> Iterator[Tally]:
+    """Ends a chore that the database does not let go on, with one failure."""
+    try:
+        yield from steps
+    except (DatabaseError, InterfaceError) as error:
+        logger.error("upkeep failed: %s: %s", chore.name, privacy.place_of(error))  # noqa: TRY400
+        connections[primary()].close()
+        yield Tally(0, failed=1)
 
 
 EXPIRY: Final = (
-    Chore("late receipts matched", _late_matches, _record_each(record.match_kept)),
+    Chore("late receipts matched", _late_matches, _record_each(receipts.match_kept)),
     Chore("dead hand-overs settled", _lapsed, _record_each(record.settle_lapsed)),
     Chore("deliveries expired", _overdue, _record_each(record.record_expiry)),
 )
@@ -251,9 +323,9 @@ RETENTION: Final = (
     Chore(
         "destinations erased", _old_destinations, _erase(destination=None, destination_digest="")
     ),
-    Chore("feed entries deleted", _old_feed_entries, _delete_oldest),
-    Chore("idempotency ids deleted", _old_ids, _delete_oldest),
-    Chore("history lines deleted", _old_events, _delete_oldest),
-    Chore("unmatched receipts deleted", _old_receipts, _delete_oldest),
-    Chore("orders deleted", _old_orders, _delete_oldest),
+    Chore("feed entries deleted", _old_feed_entries, _delete_oldest(_old_feed_entries)),
+    Chore("idempotency ids deleted", _ids_that_may_go, _delete_oldest(_old_ids)),
+    Chore("history lines deleted", _events_that_may_go, _delete_oldest(_old_events)),
+    Chore("unmatched receipts deleted", _old_receipts, _delete_oldest(_old_receipts)),
+    Chore("orders deleted", _orders_that_may_go, _delete_oldest(_old_orders)),
 )

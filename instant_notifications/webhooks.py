@@ -11,21 +11,25 @@ from typing import Final
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError, transaction
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, RawPostDataException
+from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from instant_notifications import privacy, record
+from instant_notifications import privacy, receipts
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import BaseGateway, Receipt, UnreadableReceipts, gateways
+from instant_notifications.incoming import chunked_body
 
 logger = logging.getLogger("instant_notifications.webhooks")
 
 COME_AGAIN: Final = 30
 """Seconds after which a provider may repeat what could not be written down."""
+
+CHALLENGE: Final = {"WWW_Authenticate": 'Basic realm="receipts"'}
 
 
 class _Refused(Exception):  # noqa: N818
@@ -46,7 +50,7 @@ class DeliveryReportsView(View):
 
     http_method_names = ("post",)
 
-    def post(self, request: HttpRequest, gateway: str) -> HttpResponse:
+    def post(self, request: HttpRequest, gateway: str) -> HttpResponseBase:
         try:
             return _receive(request, gateway)
         except _Refused as refused:
@@ -59,13 +63,13 @@ class DeliveryReportsView(View):
             return HttpResponse(status=refused.status, headers=refused.headers)
 
 
-def _receive(request: HttpRequest, alias: str) -> HttpResponse:
+def _receive(request: HttpRequest, alias: str) -> HttpResponseBase:
     gateway = _gateway(alias)
     _require_bounded_body(request)
     _authenticate(gateway, request)
-    receipts = _read(gateway, request)
-    _record(gateway, receipts)
-    return gateway.acknowledge(receipts)
+    pushed = _read(gateway, request)
+    _record(gateway, pushed)
+    return _acknowledge(gateway, pushed)
 
 
 def _gateway(alias: str) -> BaseGateway:
@@ -80,12 +84,14 @@ def _gateway(alias: str) -> BaseGateway:
 def _require_bounded_body(request: HttpRequest) -> None:
     limit = settings.MAX_REQUEST_BYTES
     try:
-        too_large = (
-            int(request.META.get("CONTENT_LENGTH") or 0) > limit or len(request.body) > limit
-        )
+        if stream := chunked_body(request.META):
+            request._body = stream.read(limit + 1)
+        too_large = len(request.body) > limit
     except RequestDataTooBig:
         too_large = True
-    except UnreadablePostError:
+    except RawPostDataException:
+        return  # a middleware has read it as a form already, within Django's own limits
+    except (OSError, ValueError):
         raise _Refused(400, "the body did not arrive whole") from None
     if too_large:
         raise _Refused(413, "too large")
@@ -95,9 +101,9 @@ def _authenticate(gateway: BaseGateway, request: HttpRequest) -> None:
     try:
         genuine = gateway.authenticates(request)
     except Exception as error:  # noqa: BLE001 (closed by default)
-        raise _Refused(401, privacy.place_of(error)) from None
+        raise _Refused(401, privacy.place_of(error), **CHALLENGE) from None
     if genuine is not True:
-        raise _Refused(401, "not authenticated", WWW_Authenticate='Basic realm="receipts"')
+        raise _Refused(401, "not authenticated", **CHALLENGE)
 
 
 def _read(gateway: BaseGateway, request: HttpRequest) -> Sequence[Receipt]:
@@ -109,21 +115,31 @@ def _read(gateway: BaseGateway, request: HttpRequest) -> Sequence[Receipt]:
         raise _Refused(400, privacy.place_of(error)) from None
 
 
-def _record(gateway: BaseGateway, receipts: Sequence[Receipt]) -> None:
+def _record(gateway: BaseGateway, pushed: Sequence[Receipt]) -> None:
     """Each by itself: one that cannot be written down does not hold up the others."""
     failed = 0
-    for receipt in receipts:
+    for receipt in pushed:
         try:
-            record.record_receipt(gateway.alias, receipt)
+            receipts.record_receipt(gateway.alias, receipt)
         except (InterfaceError, OperationalError) as error:
             reason = f"database away: {privacy.place_of(error)}"
             raise _Refused(503, reason, Retry_After=str(COME_AGAIN)) from None
         except Exception as error:  # noqa: BLE001 (see above)
             failed += 1
             logger.error("receipt not recorded: %s", privacy.place_of(error))  # noqa: TRY400
-    logger.info("receipts gateway=%s count=%d failed=%d", gateway.alias, len(receipts), failed)
+    logger.info("receipts gateway=%s count=%d failed=%d", gateway.alias, len(pushed), failed)
     if failed:
         raise _Refused(503, f"{failed} not recorded", Retry_After=str(COME_AGAIN))
+
+
+def _acknowledge(gateway: BaseGateway, pushed: Sequence[Receipt]) -> HttpResponseBase:
+    try:
+        answer: object = gateway.acknowledge(pushed)
+    except Exception as error:  # noqa: BLE001 (all is written down; a repeat changes nothing)
+        raise _Refused(503, privacy.place_of(error), Retry_After=str(COME_AGAIN)) from None
+    if not isinstance(answer, HttpResponseBase):
+        raise _Refused(503, "no acknowledgement", Retry_After=str(COME_AGAIN))
+    return answer
 
 
 urlpatterns = [

@@ -13,7 +13,7 @@ from instant_notifications.exceptions import OutcomeUnknown
 from instant_notifications.gateways import Receipt
 from instant_notifications.models import Shipment, UnmatchedReceipt
 from instant_notifications.orders import Sent, send_email, send_sms
-from instant_notifications.record import record_receipt
+from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator.postman import deliver_due_receipts
 from tests.outcomes import expire, fails
 

@@ -22,6 +22,7 @@ from instant_notifications.feed import order_status
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.models import Delivery, FeedEntry, StatusEvent
 from instant_notifications.orders import Sent, send_email, send_sms
+from instant_notifications.receipts import record_receipt
 from tests.outcomes import Do, Killed, expire, fails, gateways, in_turn, lapse_lease, meanwhile
 from tests.stub import SecondGateway, StubGateway, take
 from tests.threads import in_thread
@@ -450,7 +451,7 @@ def test_whatever_a_gateway_says_can_be_recorded(said: str, stub: Any) -> None:
     stub.do = lambda message: Receipt(gateway_reference=said, word=said)
     sent = sms()
     assert sent.status == "SMS_Accepted"
-    assert record.record_receipt("stub", Receipt(gateway_reference=said, status="SMS_Delivered"))
+    assert record_receipt("stub", Receipt(gateway_reference=said, status="SMS_Delivered"))
     assert sms().status == "SMS_Delivered"
     stub.do = fails(Rejected, said)
     with pytest.raises(Rejected):
@@ -554,7 +555,7 @@ def test_a_stale_success_counts(stub: Any, configure: Configure) -> None:
 def test_a_receipt_during_the_hand_over_is_not_undone_by_its_record(stub: Any) -> None:
     def deliver(message: Message) -> Receipt:
         receipt = Receipt(reference=message.reference, status="SMS_Delivered", word="DELIVRD")
-        record.record_receipt("stub", receipt)
+        record_receipt("stub", receipt)
         return take(message)
 
     stub.do = deliver
@@ -571,7 +572,7 @@ def test_a_receipt_before_a_failed_hand_over_keeps_it_from_being_sent_again(
     failure: Do, stub: Any
 ) -> None:
     def deliver(message: Message) -> Receipt:
-        record.record_receipt("stub", Receipt(reference=message.reference, status="SMS_Delivered"))
+        record_receipt("stub", Receipt(reference=message.reference, status="SMS_Delivered"))
         return failure(message)
 
     stub.do = deliver
@@ -593,7 +594,7 @@ def test_no_call_says_that_it_was_not_sent_when_it_is_known_to_have_been(
     def prove() -> None:
         if proof == "receipt":
             reference = str(Delivery.objects.get().pk)
-            record.record_receipt("stub", Receipt(reference=reference, status="SMS_Accepted"))
+            record_receipt("stub", Receipt(reference=reference, status="SMS_Accepted"))
         else:
             sms()
 

@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from instant_notifications import feed, record
+from instant_notifications import feed
 from instant_notifications.exceptions import (
     ContentMismatch,
     HandoverFailed,
@@ -23,6 +23,7 @@ from instant_notifications.feed import order_status
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.models import Delivery, IdempotencyRecord, Order, Shipment
 from instant_notifications.orders import Sent, send_email, send_sms
+from instant_notifications.receipts import record_receipt
 from tests.outcomes import fails, in_turn, meanwhile, rows_left
 from tests.stub import take
 from tests.threads import at_once
@@ -86,7 +87,7 @@ def test_a_result_tells_where_to_look_and_shows_nothing_personal(
 def test_a_replay_tells_the_status_of_now(send: Callable[..., Sent], stub: Any) -> None:
     first = send()
     word = f"{first.status.split('_')[0]}_Delivered"
-    record.record_receipt("stub", Receipt(reference=str(Delivery.objects.get().pk), status=word))
+    record_receipt("stub", Receipt(reference=str(Delivery.objects.get().pk), status=word))
     assert send().status == word
 
 

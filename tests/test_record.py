@@ -16,6 +16,7 @@ from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rej
 from instant_notifications.gateways import Receipt
 from instant_notifications.models import Delivery, FeedEntry, Organisation, Shipment, StatusEvent
 from instant_notifications.orders import send_sms
+from instant_notifications.receipts import record_receipt
 from instant_notifications.record import Change
 from instant_notifications.statuses import Cause, Handover, is_final, may_follow
 from tests.outcomes import Do, Killed, expire, fails, gateways, in_turn, lapse_lease
@@ -46,9 +47,7 @@ def brought_to(situation: str, stub: Any, creator: str = "local") -> Delivery:
 
 
 def receipt(delivery: Delivery, status: str | None, word: str = "said") -> Delivery | None:
-    return record.record_receipt(
-        "stub", Receipt(reference=str(delivery.pk), status=status, word=word)
-    )
+    return record_receipt("stub", Receipt(reference=str(delivery.pk), status=status, word=word))
 
 
 def expiry(delivery: Delivery) -> Delivery:
@@ -283,8 +282,8 @@ def test_a_claim_is_given_to_one_of_those_who_saw_the_same(stub: Any) -> None:
 
 def test_a_receipt_is_found_by_either_reference(stub: Any) -> None:
     ours, theirs = brought_to("taken", stub), brought_to("taken", stub)
-    by_ours = record.record_receipt("stub", Receipt(reference=str(ours.pk), status="SMS_Delivered"))
-    by_theirs = record.record_receipt(
+    by_ours = record_receipt("stub", Receipt(reference=str(ours.pk), status="SMS_Delivered"))
+    by_theirs = record_receipt(
         "stub", Receipt(gateway_reference=theirs.gateway_reference, status="SMS_Delivered")
     )
     assert (by_ours, by_theirs) == (ours, theirs)
@@ -306,7 +305,7 @@ def test_a_receipt_of_nothing_we_know_is_nobodys(
 ) -> None:
     stub.do = lambda message: Receipt(gateway_reference="stub-ref")
     send_sms("+4799999999", "hello")
-    assert record.record_receipt(gateway, Receipt(status="SMS_Delivered", **references)) is None
+    assert record_receipt(gateway, Receipt(status="SMS_Delivered", **references)) is None
     assert Delivery.objects.get().status == "SMS_Accepted"
 
 

@@ -14,6 +14,7 @@ from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rej
 from instant_notifications.gateways import Receipt
 from instant_notifications.models import Delivery, FeedEntry
 from instant_notifications.orders import send_sms
+from instant_notifications.receipts import record_receipt
 from instant_notifications.signals import status_changed
 from instant_notifications.statuses import Cause
 from tests.outcomes import Do, expire, fails, in_turn
@@ -49,7 +50,7 @@ def heard(connect: Connect) -> Heard:
 
 def report(status: str | None, word: str = "said") -> None:
     delivery = Delivery.objects.get()
-    record.record_receipt("stub", Receipt(reference=str(delivery.pk), status=status, word=word))
+    record_receipt("stub", Receipt(reference=str(delivery.pk), status=status, word=word))
 
 
 @pytest.mark.parametrize(

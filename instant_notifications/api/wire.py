@@ -13,26 +13,19 @@ from rest_framework.request import Request
 from instant_notifications import rules
 from instant_notifications.api.problems import InvalidRequest, TooLarge
 from instant_notifications.conf import settings
+from instant_notifications.incoming import chunked_body
 
 ROOT = "$"
 
 
 class ContractRequest(Request):
-    """A request whose body may come in chunks, without a length, as some clients send it.
-
-    Django reads no further than the length it was told; a server that knows where the body ends
-    (``wsgi.input_terminated``, as under gunicorn) may be read to its end.
-    """
+    """A request whose body may come in chunks, without a length."""
 
     def _load_stream(self) -> None:
         super()._load_stream()  # type: ignore[misc]
-        meta = self._request.META
-        chunked = "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower()
-        if chunked and meta.get("wsgi.input_terminated") and not self._has_stream():
-            self._stream = meta["wsgi.input"]
-
-    def _has_stream(self) -> bool:
-        return self._stream is not None
+        chunked = chunked_body(self._request.META)
+        if chunked is not None:
+            self._stream = chunked
 
 
 class JsonParser(BaseParser):

@@ -50,8 +50,13 @@ class GatewayHandler:
         backend = gateway_class(alias, configured)
         try:
             return backend(alias, **configured.get("OPTIONS", {}))
+        except NotConfigured:
+            raise
         except TypeError as error:
             raise NotConfigured(f"The OPTIONS of gateway {alias!r} do not fit: {error}.") from error
+        except Exception as error:  # noqa: BLE001 (a gateway of the host's may raise anything)
+            kind = type(error).__name__  # its text may quote an option
+            raise NotConfigured(f"The OPTIONS of gateway {alias!r} do not fit: {kind}.") from None
 
     def forget(self) -> None:
         self._made = Local()

@@ -5,12 +5,11 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, current_thread, main_thread
+from threading import current_thread, main_thread
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import close_old_connections
-from django.utils import timezone
+from django.db import connections
 
 from instant_notifications import upkeep
 
@@ -40,24 +39,23 @@ class UpkeepCommand(BaseCommand):
         with _stopped_by_signal() as stop:
             while True:
                 failed = self._round(stop, dry_run=dry_run)
-                close_old_connections()  # a pause can be long, and others may need them
-                if not loop or stop.wait(loop):
+                if not loop:
+                    break
+                _let_go_of_connections()
+                if stop.wait(loop):
                     break
         if failed:
             raise CommandError(f"{failed} failed; the log says where.")
 
-    def _round(self, stop: Event, *, dry_run: bool) -> int:
+    def _round(self, stop: upkeep.Stop, *, dry_run: bool) -> int:
         """Do what is due now, and tell it in one line; returns how many failed."""
         done: Counter[str] = Counter({chore.name: 0 for chore in self.chores})
         failed = 0
-        if dry_run:
-            now = timezone.now()
-            done.update({chore.name: chore.due(now).count() for chore in self.chores})
-        else:
-            for chore, tally in upkeep.run(self.chores, stop):
-                done[chore.name] += tally.done
-                failed += tally.failed
-                self._show_progress(f"{done[chore.name]} {chore.name}")
+        steps = upkeep.count(self.chores) if dry_run else upkeep.run(self.chores, stop)
+        for chore, tally in steps:
+            done[chore.name] += tally.done
+            failed += tally.failed
+            self._show_progress(f"{done[chore.name]} {chore.name}")
         self._show_progress("")
         counts = ", ".join(f"{count} {name}" for name, count in done.items())
         self.stdout.write(f"{'To do: ' if dry_run else ''}{counts}, {failed} failed")
@@ -71,10 +69,17 @@ class UpkeepCommand(BaseCommand):
             self.stderr.flush()
 
 
+def _let_go_of_connections() -> None:
+    """A pause can be long, and others may need them. One in a transaction is somebody else's."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
 @contextmanager
-def _stopped_by_signal() -> Iterator[Event]:
+def _stopped_by_signal() -> Iterator[upkeep.Stop]:
     """Set by the first signal that asks to stop: the batch in hand is finished. A second kills."""
-    stop = Event()
+    stop = upkeep.Stop()
     if current_thread() is not main_thread():
         yield stop  # only a main thread hears signals
         return

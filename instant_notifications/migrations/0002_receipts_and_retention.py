@@ -116,7 +116,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="unmatchedreceipt",
             constraint=models.UniqueConstraint(
-                fields=("gateway", "gateway_reference", "reference", "word", "part"),
+                fields=("gateway", "gateway_reference", "reference", "word", "part", "status"),
                 name="instant_unmatched_once",
             ),
         ),

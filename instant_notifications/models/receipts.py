@@ -34,7 +34,7 @@ class UnmatchedReceipt(models.Model):
         verbose_name_plural = _("unmatched receipts")
         constraints = [
             models.UniqueConstraint(
-                fields=["gateway", "gateway_reference", "reference", "word", "part"],
+                fields=["gateway", "gateway_reference", "reference", "word", "part", "status"],
                 name="instant_unmatched_once",
             )
         ]

@@ -83,14 +83,13 @@ class SimulatorGateway(BaseGateway):
         for each in pushed if isinstance(pushed, list) else [pushed]:
             if not isinstance(each, dict):
                 raise UnreadableReceipts("not an object, nor a list of objects")
-            status = str(each.get("status") or "")
-            parts = each.get("parts")
+            status, parts = _text(each.get("status")), each.get("parts")
             yield Receipt(
-                gateway_reference=str(each.get("reference") or ""),
+                gateway_reference=_text(each.get("reference")),
                 status=status if status in STAGES else None,
-                word=str(each.get("word") or status),
-                part=str(each.get("part") or ""),
-                parts=parts if isinstance(parts, int) else None,
+                word=_text(each.get("word")) or status,
+                part=_text(each.get("part")),
+                parts=parts if type(parts) is int else None,
             )
 
     def _take(self, message: Message, behaviour: Behaviour) -> SimulatedMessage:
@@ -121,3 +120,7 @@ class SimulatorGateway(BaseGateway):
         if self.deliver_after is not None:
             postman.wake()
         return taken
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

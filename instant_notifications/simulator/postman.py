@@ -10,7 +10,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from instant_notifications.gateways import Receipt
-from instant_notifications.record import record_receipt
+from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator.models import SimulatedReceipt
 
 logger = logging.getLogger("instant_notifications.simulator")

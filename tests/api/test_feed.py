@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from instant_notifications import record
 from instant_notifications.exceptions import OutcomeUnknown, Unavailable
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.models import Delivery
+from instant_notifications.receipts import record_receipt
 from tests.api.conftest import EMAIL, FEED, SMS, Route, every_route, invalid, post
 from tests.outcomes import fails
 from tests.stub import take
@@ -199,7 +199,7 @@ def test_every_change_has_an_entry_where_that_is_set(
     post(api, SMS)
     reference = str(Delivery.objects.get().pk)
     for status in ("SMS_Accepted", "SMS_Delivered", "SMS_Failed"):
-        record.record_receipt("stub", Receipt(reference=reference, status=status))
+        record_receipt("stub", Receipt(reference=reference, status=status))
     shown = [(e["status"], e["recipients"][0]["status"]) for e in api.get(FEED).json()]
     assert shown == [("Order_Processed", "SMS_Accepted"), ("Order_Completed", "SMS_Delivered")]
 
@@ -209,7 +209,7 @@ def test_entries_keep_saying_what_they_said(api: Any, stub: Any, configure: Conf
     post(api, SMS)
     (before,) = api.get(FEED).json()
     reference = str(Delivery.objects.get().pk)
-    record.record_receipt("stub", Receipt(reference=reference, status="SMS_Delivered"))
+    record_receipt("stub", Receipt(reference=reference, status="SMS_Delivered"))
     assert api.get(FEED).json()[0] == before
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from instant_notifications import record
 from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.models import Delivery, Order
+from instant_notifications.receipts import record_receipt
 from tests.api.conftest import (
     DEPRECATED,
     EMAIL,
@@ -314,7 +314,7 @@ def test_what_was_taken_is_processed_until_a_receipt_completes_it(
 def report(status: str | None) -> None:
     """A receipt that names the delivery by our reference."""
     reference = str(Delivery.objects.get().pk)
-    assert record.record_receipt("stub", Receipt(reference=reference, status=status, word="said"))
+    assert record_receipt("stub", Receipt(reference=reference, status=status, word="said"))
 
 
 @every_route

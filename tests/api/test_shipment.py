@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from instant_notifications import record
 from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Receipt
 from instant_notifications.models import Delivery, FeedEntry, Shipment, StatusEvent
+from instant_notifications.receipts import record_receipt
 from tests.api.conftest import EMAIL, FEED, SMS, Route, every_route, post, shipment_path, standing
 from tests.outcomes import Do, Killed, expire, fails, gateways, lapse_lease
 from tests.stub import take
@@ -175,7 +175,7 @@ def test_a_genuine_receipt_after_expiry_is_shown(api: Any, stub: Any) -> None:
     expire(seconds_ago=1000)
     assert standing(api, answer)[1] == "SMS_Failed_TTL"
     reference = str(Delivery.objects.get().pk)
-    record.record_receipt("stub", Receipt(reference=reference, status="SMS_Delivered"))
+    record_receipt("stub", Receipt(reference=reference, status="SMS_Delivered"))
     assert standing(api, answer) == ("Order_Completed", "SMS_Delivered")
 
 
@@ -195,11 +195,11 @@ def test_email_recipients_come_before_sms(api: Any, stub: Any) -> None:
     body = api.get(f"{FEED.removesuffix('feed')}{shipment_id}").json()
     assert body["type"] == "Reminder"
     assert [each["type"] for each in body["recipients"]] == ["Email", "Email", "SMS", "SMS"]
-    record.record_receipt("stub", Receipt(reference=str(first.pk), status="SMS_Delivered"))
+    record_receipt("stub", Receipt(reference=str(first.pk), status="SMS_Delivered"))
     assert api.get(FEED).json() == []
     for delivery in Delivery.objects.exclude(pk=first.pk):
         word = "SMS_Delivered" if delivery.channel == "sms" else "Email_Delivered"
-        record.record_receipt("stub", Receipt(reference=str(delivery.pk), status=word))
+        record_receipt("stub", Receipt(reference=str(delivery.pk), status=word))
     (entry,) = api.get(FEED).json()
     assert [each["type"] for each in entry["recipients"]] == ["Email", "Email", "SMS", "SMS"]
 

@@ -69,7 +69,8 @@ class Command(BaseCommand):
         self._title("Look at it")
         self.stdout.write(f"  API documents   {api}/schema/swagger/")
         self.stdout.write(f"  Console         {address}/admin/   login {LOGIN} / {LOGIN}")
-        self.stdout.write("  Messages        .venv/bin/python manage.py simulator_inbox\n\n")
+        self.stdout.write("  Messages        .venv/bin/python manage.py simulator_inbox")
+        self.stdout.write("  Expiry          .venv/bin/python manage.py expire_notifications\n\n")
 
     def _title(self, text: str) -> None:
         self.stdout.write(self.style.MIGRATE_HEADING(f"\n{text}"))

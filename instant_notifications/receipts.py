@@ -1,0 +1,101 @@
+"""What gateways say later: find the message, keep what comes too early, let ``record`` write it."""
+
+from uuid import UUID
+
+from django.db import transaction
+
+from instant_notifications.gateways import Receipt
+from instant_notifications.models import Delivery, UnmatchedReceipt, primary
+from instant_notifications.models.orders import PART_LENGTH
+from instant_notifications.record import PARTS, Change, record_status, storable
+from instant_notifications.statuses import STAGES, Cause, Handover, is_word_of, may_be_reported
+
+
+def record_receipt(gateway: str, receipt: Receipt) -> Delivery | None:
+    """Write a gateway's later word down; ``None`` if it belongs to no delivery we know.
+
+    Such a receipt is kept, and written down when the hand-over it has overtaken is.
+    """
+    delivery = _find(gateway, receipt)
+    if delivery is None:
+        return _keep(gateway, receipt)
+    return record_status(delivery, _change_for(delivery, gateway, receipt))
+
+
+def match_kept_receipts(delivery: Delivery) -> Delivery:
+    """Write down the receipts that came before the hand-over's record; to be called after it.
+
+    After its commit, and a receipt is looked up again after it has been kept: so whichever comes
+    second finds the other.
+    """
+    kept_ones = UnmatchedReceipt.objects.using(primary()).filter(
+        gateway=delivery.gateway, gateway_reference=delivery.gateway_reference
+    )
+    for kept in kept_ones.order_by("pk"):
+        delivery = match_kept(kept) or delivery
+    return delivery
+
+
+def match_kept(kept: UnmatchedReceipt) -> Delivery | None:
+    """Write a kept receipt down, if it is known by now what it belongs to."""
+    receipt = _as_it_came(kept)
+    delivery = _find(kept.gateway, receipt)
+    if delivery is None:
+        return None
+    with transaction.atomic(using=primary()):
+        kept.delete(using=primary())
+        return record_status(delivery, _change_for(delivery, kept.gateway, receipt))
+
+
+def _find(gateway: str, receipt: Receipt) -> Delivery | None:
+    """By the gateway's reference, then by ours."""
+    rows = Delivery.objects.using(primary()).without_secrets().select_related("shipment")
+    found: Delivery | None = None
+    if receipt.gateway_reference:
+        reference = storable(receipt.gateway_reference)
+        found = rows.filter(gateway=gateway, gateway_reference=reference).first()
+    if found is None and receipt.reference:
+        try:
+            found = rows.filter(pk=UUID(receipt.reference)).first()
+        except ValueError:
+            return None
+    return found
+
+
+def _keep(gateway: str, receipt: Receipt) -> Delivery | None:
+    kept, _ = UnmatchedReceipt.objects.using(primary()).get_or_create(
+        gateway=gateway,
+        gateway_reference=storable(receipt.gateway_reference),
+        reference=storable(receipt.reference, UnmatchedReceipt.OUR_REFERENCE_LENGTH),
+        word=storable(receipt.word),
+        part=storable(receipt.part, PART_LENGTH),
+        status=receipt.status if receipt.status and receipt.status in STAGES else "",
+        defaults={"parts": receipt.parts if receipt.parts in PARTS else None},
+    )
+    return match_kept(kept)
+
+
+def _as_it_came(kept: UnmatchedReceipt) -> Receipt:
+    return Receipt(
+        gateway_reference=kept.gateway_reference,
+        reference=kept.reference,
+        status=kept.status or None,
+        word=kept.word,
+        part=kept.part,
+        parts=kept.parts,
+    )
+
+
+def _change_for(delivery: Delivery, gateway: str, receipt: Receipt) -> Change:
+    reported = receipt.status if is_word_of(delivery.channel, receipt.status) else None
+    return Change(
+        cause=Cause.RECEIPT,
+        status=reported if may_be_reported(reported) else None,
+        handover=Handover.TAKEN,
+        gateway=gateway,
+        gateway_reference=receipt.gateway_reference,
+        gateway_word=receipt.word,
+        reported_status=reported or "",
+        part=receipt.part,
+        parts=receipt.parts if receipt.parts in PARTS else None,
+    )
