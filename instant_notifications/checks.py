@@ -204,6 +204,20 @@ def _sqlite_with_deferred_transactions() -> bool:
     return database.vendor == "sqlite" and mode not in {"IMMEDIATE", "EXCLUSIVE"}
 
 
+_READ_COMMITTED: Final = {
+    "postgresql": (None, 1, 2),  # psycopg's numbers; none is the server's, as Django takes it
+    "mysql": ("read committed", "read uncommitted"),
+}
+
+
+def _isolation_that_hides_commits() -> bool:
+    database = connections[primary()]
+    default = "read committed" if database.vendor == "mysql" else None
+    level = database.settings_dict.get("OPTIONS", {}).get("isolation_level", default)
+    known = level.lower() if isinstance(level, str) else level
+    return database.vendor in _READ_COMMITTED and known not in _READ_COMMITTED[database.vendor]
+
+
 _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
     (
         "W001",
@@ -240,5 +254,11 @@ _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
         _sqlite_with_deferred_transactions,
         "SQLite begins transactions DEFERRED, so parallel writers fail instead of waiting.",
         "Set the database's OPTIONS['transaction_mode'] to 'IMMEDIATE'.",
+    ),
+    (
+        "W007",
+        _isolation_that_hides_commits,
+        "Transactions do not see what others commit meanwhile: statuses and feed entries get lost.",
+        "Leave the database's OPTIONS['isolation_level'] at Django's default, READ COMMITTED.",
     ),
 )

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from instant_notifications.models import (
     FeedEntry,
     IdempotencyRecord,
     Order,
+    Shipment,
     StatusEvent,
     UnmatchedReceipt,
     primary,
@@ -222,7 +224,9 @@ def _orders_that_may_go(now: datetime) -> QuerySet[Order]:
     )
 
 
-def _delete_oldest(old: Old) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
+def _delete_oldest(
+    old: Old, lock: Callable[[QuerySet[Any]], Sequence[Any]] | None = None
+) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
     """Walk the table by primary key, which follows age, as far as it is old.
 
     Ages have no index of their own: the walk ends at the first batch in which nothing is old. What
@@ -234,12 +238,31 @@ def _delete_oldest(old: Old) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
         batch = _keys_after(rows, None)
         while batch and old(timezone.now()).filter(pk__in=batch).exists():
             with transaction.atomic(using=primary()):
-                keys = _lock(due.filter(pk__in=batch))
+                keys = (lock or _lock)(due.filter(pk__in=batch))
                 rows.filter(pk__in=keys).delete()
             yield Tally(len(keys))
             batch = _keys_after(rows, batch[-1])
 
     return work_off
+
+
+def _delete_prefix(due: QuerySet[Any]) -> Iterator[Tally]:
+    """Walk the table by primary key up to the first row that stays: what is left has no holes.
+
+    Ages follow the numbers of a feed only nearly: they are taken before the counter is locked.
+    """
+    rows = _rows(due)
+    batch = _keys_after(rows, None)
+    while batch:
+        with transaction.atomic(using=primary()):
+            locked = set(_lock(due.filter(pk__in=batch)))
+            keys = list(takewhile(locked.__contains__, batch))
+            rows.filter(pk__in=keys).delete()
+        if keys:
+            yield Tally(len(keys))
+        if len(keys) < len(batch):
+            return
+        batch = _keys_after(rows, batch[-1])
 
 
 def _keys_after(rows: QuerySet[Any], key: Any) -> Sequence[Any]:
@@ -311,6 +334,18 @@ def _guarded(chore: Chore, steps: Iterator[Tally]) -> Iterator[Tally]:
         yield Tally(0, failed=1)
 
 
+def _lock_whole_orders(due: QuerySet[Order]) -> Sequence[Any]:
+    """Orders, each with its deliveries: one that a receipt has in hand is left for later."""
+    orders = _lock(due)
+    shipments = Shipment.objects.using(primary()).filter(order__in=orders)
+    order_of = dict(shipments.values_list("pk", "order"))
+    theirs = Delivery.objects.using(primary()).filter(shipment__in=list(order_of))
+    locked = theirs.select_for_update(skip_locked=True).values_list("pk", flat=True)
+    in_hand = theirs.exclude(pk__in=list(locked)).values_list("shipment", flat=True)
+    left = {order_of[shipment] for shipment in in_hand}
+    return [order for order in orders if order not in left]
+
+
 EXPIRY: Final = (
     Chore("late receipts matched", _late_matches, _record_each(receipts.match_kept)),
     Chore("dead hand-overs settled", _lapsed, _record_each(record.settle_lapsed)),
@@ -323,9 +358,9 @@ RETENTION: Final = (
     Chore(
         "destinations erased", _old_destinations, _erase(destination=None, destination_digest="")
     ),
-    Chore("feed entries deleted", _old_feed_entries, _delete_oldest(_old_feed_entries)),
+    Chore("feed entries deleted", _old_feed_entries, _delete_prefix),
     Chore("idempotency ids deleted", _ids_that_may_go, _delete_oldest(_old_ids)),
     Chore("history lines deleted", _events_that_may_go, _delete_oldest(_old_events)),
     Chore("unmatched receipts deleted", _old_receipts, _delete_oldest(_old_receipts)),
-    Chore("orders deleted", _orders_that_may_go, _delete_oldest(_old_orders)),
+    Chore("orders deleted", _orders_that_may_go, _delete_oldest(_old_orders, _lock_whole_orders)),
 )

@@ -1,4 +1,4 @@
-"""Run the suite on SQLite and on each database that answers; further words go to pytest.
+"""Run the suite on SQLite and on each database that answers; with words, what they say to pytest.
 
 ``TEST_POSTGRES_URL`` and ``TEST_MARIADB_URL`` say where to look; their users must be able to create
 databases. On MariaDB the tests with real servers are left out.
@@ -14,7 +14,9 @@ import pymysql
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 MARIADB_URL = os.environ.get("TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/test")
-WITHOUT_SERVERS = ["--ignore", "tests/live", "--ignore", "tests/browser"]
+WITH_SERVERS = ["tests/live", "tests/browser"]
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4"]
+"""Those without servers of their own; the others time things, and run one after the other."""
 
 
 def postgres_answers() -> bool:
@@ -46,17 +48,25 @@ def run(name: str, database_url: str, words: list[str]) -> int:
     return subprocess.call([sys.executable, "-m", "pytest", *words], env=environment)
 
 
+def run_all(name: str, database_url: str, *, servers: bool) -> bool:
+    ignored = [f"--ignore={folder}" for folder in WITH_SERVERS]
+    failed = run(name, database_url, [*SIDE_BY_SIDE, *ignored])
+    if servers:
+        failed |= run(f"{name}, with servers", database_url, WITH_SERVERS)
+    return bool(failed)
+
+
 def main() -> int:
     words = sys.argv[1:]
     failed = []
-    for name, answers, url, left_out in (
-        ("PostgreSQL", postgres_answers, POSTGRES_URL, []),
-        ("MariaDB", mariadb_answers, MARIADB_URL, WITHOUT_SERVERS),
-        ("SQLite", lambda: True, "sqlite://:memory:", []),
+    for name, answers, url, servers in (
+        ("PostgreSQL", postgres_answers, POSTGRES_URL, True),
+        ("MariaDB", mariadb_answers, MARIADB_URL, False),
+        ("SQLite", lambda: True, "sqlite://:memory:", True),
     ):
         if not answers():
             print(f"{name} does not answer, so the suite is not run on it.")
-        elif run(name, url, [*left_out, *words]):
+        elif run(name, url, words) if words else run_all(name, url, servers=servers):
             failed.append(name)
     if failed:
         print(f"Failed on {', '.join(failed)}.")

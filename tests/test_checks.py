@@ -224,6 +224,28 @@ def test_a_risk_of_the_deployment_is_told(
     assert "insecure" not in messages[0].msg
 
 
+@pytest.mark.parametrize(
+    ("vendor", "options", "told"),
+    [
+        ("postgresql", {}, False),
+        ("postgresql", {"isolation_level": 2}, False),
+        ("postgresql", {"isolation_level": 3}, True),
+        ("postgresql", {"isolation_level": 4}, True),
+        ("mysql", {}, False),
+        ("mysql", {"isolation_level": "READ COMMITTED"}, False),
+        ("mysql", {"isolation_level": "repeatable read"}, True),
+        ("mysql", {"isolation_level": None}, True),
+        ("sqlite", {"isolation_level": None}, False),
+    ],
+)
+def test_an_isolation_that_hides_what_others_commit_is_a_risk(
+    vendor: str, options: dict[str, Any], told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "vendor", vendor)
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    assert ("W007" in risks()) is told
+
+
 def test_djangos_own_default_secret_is_a_risk(deployed: dict[str, Any], settings: Any) -> None:
     settings.SECRET_KEY = "django-insecure-0123456789"
     assert "W003" in risks()

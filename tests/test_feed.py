@@ -631,14 +631,21 @@ def test_numbers_go_on_where_nothing_is_left(stub: Any) -> None:
 
 def test_the_newest_numbers_are_not_given_again_once_their_entries_are_gone(stub: Any) -> None:
     complete(stub, 4)
-    grow_old(3, 4)
-    assert purge() == 2
+    FeedEntry.objects.filter(sequence_number__gt=2).delete()
     assert feed.read_bounds("ttd") == (1, 4)
     complete(stub, 1)
     assert numbers() == [1, 2, 5]
     FeedEntry.objects.all().delete()
     complete(stub, 1)
     assert numbers() == [6]
+
+
+def test_a_purge_leaves_no_hole_although_ages_follow_the_numbers_only_nearly(stub: Any) -> None:
+    complete(stub, 5)
+    grow_old(1, 2, 4)
+    assert purge() == 2
+    assert numbers() == [3, 4, 5]
+    assert feed.read_bounds("ttd") == (3, 5)
 
 
 @pytest.mark.parametrize("seed", range(3))

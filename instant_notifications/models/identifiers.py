@@ -6,17 +6,13 @@ from uuid import UUID
 
 
 def uuid7() -> UUID:
-    """A version 7 UUID (RFC 9562 §5.7).
+    """A version 7 UUID (RFC 9562 §5.7), with the time to a quarter of a microsecond (§6.2).
 
     New rows land at the end of the primary key's index, so that an insert into a table of a
     hundred million rows touches the same few pages as into an empty one.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    random = secrets.randbits(74)
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
     return UUID(
-        int=milliseconds << 80
-        | 0x7 << 76
-        | (random >> 62) << 64
-        | 0b10 << 62
-        | random & (1 << 62) - 1
+        int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
     )
