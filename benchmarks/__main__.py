@@ -1,22 +1,40 @@
-"""Measure on fresh databases and print tables: ``python -m benchmarks [--quick] [--only …]``."""
+"""Measure on fresh databases and print tables: ``python -m benchmarks [--what …] [--quick]``."""
 
 import os
 import platform
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import databases, servers
-from benchmarks.figures import FULL, QUICK, Effort, Figure, figures_of
+from benchmarks import counter, databases, feed, figures, upkeep
+from benchmarks.tables import Table, show
 
 PACKAGES = ("Django", "djangorestframework", "gunicorn", "psycopg", "requests")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ROW = "  {:44} {:>9} {:>9} {:>7} {:>7}  {}"
+
+Measurement = Callable[[str, Path, bool], Iterable[Table]]
+"""Of a kind of database, with files in a directory, and perhaps quick."""
+
+WHAT: Mapping[str, Measurement] = {
+    "cost": lambda name, directory, quick: [
+        figures.table_of(name, directory, figures.QUICK if quick else figures.FULL)
+    ],
+    "feed": lambda name, directory, quick: [
+        feed.table_of(name, directory, feed.QUICK if quick else feed.FULL)
+    ],
+    "counter": lambda name, directory, quick: [
+        counter.table_of(name, directory, counter.QUICK if quick else counter.FULL)
+    ],
+    "upkeep": lambda name, directory, quick: upkeep.tables_of(
+        name, directory, upkeep.QUICK if quick else upkeep.FULL
+    ),
+}
+"""What can be measured; the first is what is measured unless something else is named."""
 
 
 def main() -> None:
@@ -26,7 +44,7 @@ def main() -> None:
     try:
         _show_machine()
         for name in _databases(chosen.only):
-            _show(name, _measured_on(name, QUICK if chosen.quick else FULL))
+            _measure(WHAT[chosen.what], name, quick=chosen.quick)
     except KeyboardInterrupt:
         sys.exit("Stopped; nothing was left behind.")
 
@@ -40,7 +58,10 @@ def _stop(*_: object) -> None:
 
 def _arguments() -> Namespace:
     parser = ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a rough answer in half a minute")
+    parser.add_argument("--what", choices=WHAT, default=next(iter(WHAT)), help="(%(default)s)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a rough answer, from a tenth of the rows or fewer"
+    )
     parser.add_argument("--only", choices=databases.KINDS, help="leave the other database out")
     return parser.parse_args()
 
@@ -55,14 +76,10 @@ def _databases(only: str | None) -> Sequence[str]:
     return [only] if only else list(databases.KINDS)
 
 
-def _measured_on(name: str, effort: Effort) -> Iterable[Figure]:
-    with (
-        TemporaryDirectory(prefix="instant_benchmark_") as directory,
-        databases.KINDS[name](Path(directory)) as database_url,
-        servers.stub_gateway() as gateway_url,
-        servers.application(Path(directory), database_url, gateway_url) as application,
-    ):
-        return figures_of(application, effort)
+def _measure(measurement: Measurement, name: str, *, quick: bool) -> None:
+    with TemporaryDirectory(prefix="instant_benchmark_") as directory:
+        for table in measurement(name, Path(directory), quick):
+            show(table)
 
 
 def _show_machine() -> None:
@@ -77,21 +94,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def _show(name: str, figures: Iterable[Figure]) -> None:
-    print(f"\n{name}")
-    print(ROW.format("", "ours", "floor", "ratio", "goal", "").rstrip())
-    for figure in figures:
-        row = ROW.format(
-            figure.name,
-            figure.ours,
-            figure.floor,
-            f"{figure.ratio:.2f}",
-            f"≤ {figure.goal}",
-            "" if figure.ratio <= figure.goal else "over",
-        )
-        print(row.rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""The figures: what is measured, against what, and the goal."""
+"""What sending costs: our route against the floor's."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
+from benchmarks import databases, servers
 from benchmarks.load import Client, Route, clients, latencies, new_key, throughput
 from benchmarks.servers import Application
+from benchmarks.tables import Figure, Table, in_ms, per_second
 
 OURS = "/notifications/api/v1/future/orders/instant/sms"
 FLOOR = "/floor/sms"
@@ -28,19 +31,16 @@ FULL = Effort(requests=300, rounds=6, seconds=2.0)
 QUICK = Effort(requests=100, rounds=3, seconds=1.0)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table; the smaller the ratio the better."""
-
-    name: str
-    ours: str
-    floor: str
-    """What ours is held against."""
-    ratio: float
-    goal: float
+def table_of(name: str, directory: Path, effort: Effort) -> Table:
+    with (
+        databases.KINDS[name](directory) as database_url,
+        servers.stub_gateway() as gateway_url,
+        servers.application(directory, servers.migrated(database_url, gateway_url)) as application,
+    ):
+        return Table(name, _figures(application, effort))
 
 
-def figures_of(application: Application, effort: Effort) -> Iterable[Figure]:
+def _figures(application: Application, effort: Effort) -> Sequence[Figure]:
     ours, floor = Route(OURS, application.token), Route(FLOOR)
     with clients(application, CLIENTS) as many:
         _throughputs(many, ours, floor, rounds=1, seconds=1.0)  # connections and caches fill
@@ -71,9 +71,13 @@ def _alone(client: Client, ours: Route, floor: Route, requests: int) -> Alone:
 
 def _latency_figures(alone: Alone) -> Iterable[Figure]:
     first, floor, replay = (median(each) for each in (alone.ours, alone.floor, alone.replay))
-    yield Figure("first send, p50, 1 client", _ms(first), _ms(floor), first / floor, 1.5)
+    yield Figure("first send, p50, 1 client", in_ms(first), in_ms(floor), first / floor, 1.5)
     yield Figure(
-        "replay, p50, 1 client (floor: a first send)", _ms(replay), _ms(first), replay / first, 0.6
+        "replay, p50, 1 client (floor: a first send)",
+        in_ms(replay),
+        in_ms(first),
+        replay / first,
+        0.6,
     )
 
 
@@ -97,16 +101,8 @@ def _throughputs(
 def _throughput_figure(rounds: Sequence[Round]) -> Figure:
     return Figure(
         f"first sends, throughput, {CLIENTS} clients",
-        _per_second(median(each.ours for each in rounds)),
-        _per_second(median(each.floor for each in rounds)),
+        per_second(median(each.ours for each in rounds)),
+        per_second(median(each.floor for each in rounds)),
         median(each.floor / each.ours for each in rounds),
         1.5,
     )
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.2f} ms"
-
-
-def _per_second(number: float) -> str:
-    return f"{number:.0f}/s"

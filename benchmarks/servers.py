@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ORGANISATION = "ttd"
+NOWHERE = "http://127.0.0.1:9/"
+"""A gateway for those who send nothing."""
 PATIENCE = 10.0
 """Seconds a process gets to end by itself."""
 
@@ -30,32 +32,37 @@ class Application:
 def stub_gateway(delay: float = 0.0) -> Iterator[str]:
     """The address of a gateway that takes every message after ``delay`` seconds."""
     command = [sys.executable, "-m", "benchmarks.stub_gateway", str(delay)]
-    with _running(command, stdout=subprocess.PIPE, text=True) as process:
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
 
 
 @contextmanager
 def application(
-    directory: Path, database_url: str, gateway_url: str, *, processes: int = 2, threads: int = 16
+    directory: Path, environment: Mapping[str, str], *, processes: int = 2, threads: int = 16
 ) -> Iterator[Application]:
     """Gunicorn with both routes on a migrated database; its log is shown if anything fails."""
-    environment = _environment(database_url, gateway_url)
-    _manage(environment, "migrate", "--run-syncdb", "--verbosity=0")
-    token = _manage(environment, "issue_token", f"--org={ORGANISATION}")
+    token = manage(environment, "issue_token", f"--org={ORGANISATION}")
     log = directory / "server.log"
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener, log.open("w") as errors:
         # Gunicorn sets it too, but too late for clients that connect while it starts.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         command = _gunicorn(listener.fileno(), processes, threads)
         options = {"env": environment, "stderr": errors, "pass_fds": [listener.fileno()]}
-        with _running(command, **options):
+        with running(command, **options):
             try:
                 host, port = listener.getsockname()
                 yield Application(host, port, token)
             except Exception:
                 print(log.read_text()[-4000:], file=sys.stderr)
                 raise
+
+
+def migrated(database_url: str, gateway_url: str = NOWHERE) -> Mapping[str, str]:
+    """The environment of every process that works on this database, which has its tables now."""
+    environment = _environment(database_url, gateway_url)
+    manage(environment, "migrate", "--run-syncdb", "--verbosity=0")
+    return environment
 
 
 def _environment(database_url: str, gateway_url: str) -> Mapping[str, str]:
@@ -69,7 +76,7 @@ def _environment(database_url: str, gateway_url: str) -> Mapping[str, str]:
     }
 
 
-def _manage(environment: Mapping[str, str], *words: str) -> str:
+def manage(environment: Mapping[str, str], *words: str) -> str:
     command = [sys.executable, "-m", "django", *words]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()
@@ -89,7 +96,7 @@ def _gunicorn(listener: int, processes: int, threads: int) -> Sequence[str]:
 
 
 @contextmanager
-def _running(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
+def running(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
     """A process in a group of its own, so that Ctrl-C reaches us alone and we end it in order."""
     with subprocess.Popen(command, start_new_session=True, **options) as process:
         try:

@@ -34,10 +34,11 @@ from instant_notifications.statuses import Handover
 logger = logging.getLogger("instant_notifications")
 
 BATCH: Final = 500
+SMALL_STEP: Final = 5
 LONGEST_REST: Final = 1.0
 LONGEST_NAP: Final = 0.2
-MOST_FAILURES: Final = 100
-"""A chore that fails for more rows than this ends its round: something is wrong with the whole."""
+MOST_LEFT_OUT: Final = 1000
+"""Past so many rows that fail, or that others have in hand, a chore ends its round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,9 @@ def _late_matches(now: datetime) -> QuerySet[UnmatchedReceipt]:  # noqa: ARG001
 
 
 def _record_each(write: Callable[[Any], Any]) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
-    """One row after the other; one that fails is told, left out, and does not stop the rest.
+    """One row after the other; one that fails is told and does not stop the rest.
 
-    The round ends when a batch brings nothing new: what is still there is in others' hands.
+    Each row is looked at once in a round, so that none can keep it busy.
     """
 
     def work_off(due: QuerySet[Any]) -> Iterator[Tally]:
@@ -97,16 +98,23 @@ def _record_each(write: Callable[[Any], Any]) -> Callable[[QuerySet[Any]], Itera
         last: set[Any] = set()
         while batch := [row for row in due.exclude(pk__in=left_out)[:BATCH] if row.pk not in last]:
             last = {row.pk for row in batch}
-            results, away = _attempt_each(write, due, batch)
-            failed = {key for key, result in results.items() if result is False}
-            left_out |= failed
-            yield Tally(done=sum(map(bool, results.values())), failed=len(failed))
-            if away:
-                raise away
-            if len(left_out) > MOST_FAILURES:
+            for begin in range(0, len(batch), step := _step()):
+                results, away = _attempt_each(write, due, batch[begin : begin + step])
+                left_out |= {key for key, result in results.items() if not result}
+                failed = sum(result is False for result in results.values())
+                yield Tally(done=sum(map(bool, results.values())), failed=failed)
+                if away:
+                    raise away
+            if len(left_out) > MOST_LEFT_OUT:
                 return
 
     return work_off
+
+
+def _step() -> int:
+    """Rows written between two rests. Where a writer locks out all others, they must be frequent:
+    a waiting one tries again only now and then."""
+    return BATCH if connections[primary()].features.has_select_for_update else SMALL_STEP
 
 
 Results = Mapping[Any, bool | None]
@@ -147,10 +155,21 @@ def _nobody_at_it(now: datetime) -> Q:
     return Q(lease_until__isnull=True) | Q(lease_until__lte=now)
 
 
+def _secret_contents(now: datetime) -> QuerySet[Delivery]:
+    """Left over where nobody has written down that their messages have expired."""
+    secret = Delivery.objects.using(primary()).filter(content__isnull=False, secret=True)
+    return secret.filter(_no_longer_sent(now)).order_by("created_at")
+
+
 def _old_contents(now: datetime) -> QuerySet[Delivery]:
-    kept = Delivery.objects.using(primary()).filter(content__isnull=False)
-    old = kept.filter(Q(created_at__lt=now - settings.KEEP_CONTENT) | Q(secret=True))
+    old = Delivery.objects.using(primary()).filter(
+        content__isnull=False, created_at__lt=now - settings.KEEP_CONTENT
+    )
     return old.filter(_no_longer_sent(now)).order_by("created_at")
+
+
+def _contents_to_erase(now: datetime) -> QuerySet[Delivery]:
+    return _secret_contents(now) | _old_contents(now)
 
 
 def _old_destinations(now: datetime) -> QuerySet[Delivery]:
@@ -162,15 +181,26 @@ def _old_destinations(now: datetime) -> QuerySet[Delivery]:
 
 def _erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
     def work_off(due: QuerySet[Any]) -> Iterator[Tally]:
-        done = BATCH
-        while done == BATCH:
+        ahead = due
+        while True:
             with transaction.atomic(using=primary()):
-                keys = _lock(due)
+                keys = _lock(ahead)
                 _rows(due).filter(pk__in=keys).update(**blanks)
-            done = len(keys)
-            yield Tally(done)
+            yield Tally(len(keys))
+            if len(keys) < BATCH:
+                return
+            # Past what the index still holds of the erased, until a vacuum takes it away.
+            last = _rows(due).filter(pk=keys[-1]).values_list("created_at", flat=True)
+            ahead = due.filter(created_at__gte=last.get())
 
     return work_off
+
+
+def _erase_contents(_due: QuerySet[Any]) -> Iterator[Tally]:
+    """Two walks, each along an index of its own."""
+    erase, now = _erase(content=None), timezone.now()
+    for due in (_old_contents(now), _secret_contents(now)):
+        yield from erase(due)
 
 
 Old = Callable[[datetime], QuerySet[Any]]
@@ -354,7 +384,7 @@ EXPIRY: Final = (
 """In this order: a receipt that is here already speaks before our clock does."""
 
 RETENTION: Final = (
-    Chore("contents erased", _old_contents, _erase(content=None)),
+    Chore("contents erased", _contents_to_erase, _erase_contents),
     Chore(
         "destinations erased", _old_destinations, _erase(destination=None, destination_digest="")
     ),

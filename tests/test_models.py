@@ -249,7 +249,7 @@ def test_uuid7s_sort_by_the_time_they_were_made() -> None:
     made = []
     for _ in range(20):
         made.append(uuid7())
-        sleep(0.0015)
+        sleep(0.00001)
     assert made == sorted(made)
     assert [str(each) for each in made] == sorted(str(each) for each in made)
 
@@ -259,7 +259,7 @@ def test_every_other_bit_of_a_uuid7_is_random() -> None:
     for made in (uuid7() for _ in range(200)):
         seen |= made.int
         missing |= ~made.int
-    random = (1 << 62) - 1 | ((1 << 12) - 1) << 64
+    random = (1 << 62) - 1
     assert (seen & random, missing & random) == (random, random)
 
 

@@ -57,9 +57,9 @@ COMMANDS: Final[dict[str, type[BaseCommand]]] = {
 NOTHING_DONE: Final = {
     EXPIRE: "0 late receipts matched, 0 dead hand-overs settled, 0 deliveries expired, 0 failed\n",
     PURGE: (
-        "0 contents erased, 0 destinations erased, 0 feed entries deleted, "
-        "0 idempotency ids deleted, 0 history lines deleted, 0 unmatched receipts deleted, "
-        "0 orders deleted, 0 failed\n"
+        "0 contents erased, 0 destinations erased, "
+        "0 feed entries deleted, 0 idempotency ids deleted, 0 history lines deleted, "
+        "0 unmatched receipts deleted, 0 orders deleted, 0 failed\n"
     ),
 }
 

@@ -102,6 +102,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
+                condition=models.Q(("content__isnull", False), ("secret", True)),
+                fields=["created_at"],
+                name="instant_delivery_secret",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
                 condition=models.Q(("destination__isnull", False)),
                 fields=["created_at"],
                 name="instant_delivery_destination",

@@ -170,6 +170,11 @@ class Delivery(models.Model):
             ),
             models.Index(
                 fields=["created_at"],
+                condition=models.Q(content__isnull=False, secret=True),
+                name="instant_delivery_secret",
+            ),
+            models.Index(
+                fields=["created_at"],
                 condition=models.Q(destination__isnull=False),
                 name="instant_delivery_destination",
             ),
