@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from instant_notifications import privacy, receipts, record
@@ -112,8 +112,7 @@ def _record_each(write: Callable[[Any], Any]) -> Callable[[QuerySet[Any]], Itera
 
 
 def _step() -> int:
-    """Rows written between two rests. Where a writer locks out all others, they must be frequent:
-    a waiting one tries again only now and then."""
+    """Rows written between two rests: few where one writer locks out all others, as on SQLite."""
     return BATCH if connections[primary()].features.has_select_for_update else SMALL_STEP
 
 
@@ -185,13 +184,14 @@ def _erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
         while True:
             with transaction.atomic(using=primary()):
                 keys = _lock(ahead)
-                _rows(due).filter(pk__in=keys).update(**blanks)
+                erased = _rows(due).filter(pk__in=keys)
+                erased.update(**blanks)
+                last = erased.aggregate(Max("created_at"))["created_at__max"]
             yield Tally(len(keys))
             if len(keys) < BATCH:
                 return
             # Past what the index still holds of the erased, until a vacuum takes it away.
-            last = _rows(due).filter(pk=keys[-1]).values_list("created_at", flat=True)
-            ahead = due.filter(created_at__gte=last.get())
+            ahead = due.filter(created_at__gte=last)
 
     return work_off
 
