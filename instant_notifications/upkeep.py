@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import takewhile
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -276,22 +275,25 @@ def _delete_oldest(
     return work_off
 
 
-def _delete_prefix(due: QuerySet[Any]) -> Iterator[Tally]:
-    """Walk the table by primary key up to the first row that stays: what is left has no holes.
+def _delete_prefixes(due: QuerySet[FeedEntry]) -> Iterator[Tally]:
+    """Walk the table likewise, in each feed up to its first entry that stays: it gets no holes.
 
     Ages follow the numbers of a feed only nearly: they are taken before the counter is locked.
     """
     rows = _rows(due)
+    stays: set[str] = set()
     batch = _keys_after(rows, None)
-    while batch:
+    while batch and due.filter(pk__in=batch).exists():
         with transaction.atomic(using=primary()):
-            locked = set(_lock(due.filter(pk__in=batch)))
-            keys = list(takewhile(locked.__contains__, batch))
+            locked, keys = set(_lock(due.filter(pk__in=batch))), []
+            entries = rows.filter(pk__in=batch).order_by("pk")
+            for key, creator in entries.values_list("pk", "creator"):
+                if key in locked and creator not in stays:
+                    keys.append(key)
+                else:
+                    stays.add(creator)
             rows.filter(pk__in=keys).delete()
-        if keys:
-            yield Tally(len(keys))
-        if len(keys) < len(batch):
-            return
+        yield Tally(len(keys))
         batch = _keys_after(rows, batch[-1])
 
 
@@ -365,7 +367,10 @@ def _guarded(chore: Chore, steps: Iterator[Tally]) -> Iterator[Tally]:
 
 
 def _lock_whole_orders(due: QuerySet[Order]) -> Sequence[Any]:
-    """Orders, each with its deliveries: one that a receipt has in hand is left for later."""
+    """Orders, each with its deliveries: one that a receipt has, or had, in hand is left for later.
+
+    Once they are locked it is asked again whether they may go: an entry may just have been made.
+    """
     orders = _lock(due)
     shipments = Shipment.objects.using(primary()).filter(order__in=orders)
     order_of = dict(shipments.values_list("pk", "order"))
@@ -373,7 +378,8 @@ def _lock_whole_orders(due: QuerySet[Order]) -> Sequence[Any]:
     locked = theirs.select_for_update(skip_locked=True).values_list("pk", flat=True)
     in_hand = theirs.exclude(pk__in=list(locked)).values_list("shipment", flat=True)
     left = {order_of[shipment] for shipment in in_hand}
-    return [order for order in orders if order not in left]
+    whole = due.filter(pk__in=[order for order in orders if order not in left])
+    return list(whole.values_list("pk", flat=True))
 
 
 EXPIRY: Final = (
@@ -388,7 +394,7 @@ RETENTION: Final = (
     Chore(
         "destinations erased", _old_destinations, _erase(destination=None, destination_digest="")
     ),
-    Chore("feed entries deleted", _old_feed_entries, _delete_prefix),
+    Chore("feed entries deleted", _old_feed_entries, _delete_prefixes),
     Chore("idempotency ids deleted", _ids_that_may_go, _delete_oldest(_old_ids)),
     Chore("history lines deleted", _events_that_may_go, _delete_oldest(_old_events)),
     Chore("unmatched receipts deleted", _old_receipts, _delete_oldest(_old_receipts)),

@@ -648,6 +648,16 @@ def test_a_purge_leaves_no_hole_although_ages_follow_the_numbers_only_nearly(stu
     assert feed.read_bounds("ttd") == (3, 5)
 
 
+def test_an_entry_dated_by_a_wrong_clock_keeps_only_its_own_feed(stub: Any) -> None:
+    complete(stub, 2, creator="skd")
+    complete(stub, 3)
+    grow_old(1, 2, 3)
+    wrong = FeedEntry.objects.filter(creator="skd", sequence_number=1)
+    wrong.update(at=timezone.now() + timedelta(days=365))
+    assert purge() == 3
+    assert (numbers("skd"), numbers("ttd")) == ([1, 2], [])
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_however_writing_purging_and_reading_alternate_no_gap_is_hidden(
     seed: int, stub: Any

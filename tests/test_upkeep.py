@@ -1657,11 +1657,6 @@ def test_an_order_with_a_receipt_in_hand_is_left(
 @pytest.mark.skipif(
     "sqlite" in connection.settings_dict["ENGINE"], reason="SQLite has one writer at a time"
 )
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an entry that comes between the look for entries and the lock goes with its order",
-)
 def test_an_order_whose_receipt_has_just_been_written_is_kept(
     stub: Any, clock: Clock, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
