@@ -364,8 +364,7 @@ def _differs(draft: Draft, known: IdempotencyRecord) -> bool:
 
 
 def _delivery_of(known: IdempotencyRecord) -> Delivery | None:
-    rows = Delivery.objects.using(primary()).without_secrets().select_related("shipment")
-    return rows.filter(shipment__order_id=known.order_id).first()
+    return Delivery.objects.as_recorded().filter(shipment__order_id=known.order_id).first()
 
 
 def _next_attempt(delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:

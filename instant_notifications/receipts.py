@@ -1,5 +1,6 @@
 """What gateways say later: find the message, keep what comes too early, let ``record`` write it."""
 
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -7,8 +8,11 @@ from django.db import transaction
 from instant_notifications.gateways import Receipt
 from instant_notifications.models import Delivery, UnmatchedReceipt, primary
 from instant_notifications.models.orders import PART_LENGTH
-from instant_notifications.record import PARTS, Change, record_status, storable
+from instant_notifications.record import Change, record_status, storable
 from instant_notifications.statuses import STAGES, Cause, Handover, is_word_of, may_be_reported
+
+_PARTS: Final = range(1, 256)
+"""So many parts can the header of a long SMS count (3GPP TS 23.040 §9.2.3.24.1)."""
 
 
 def record_receipt(gateway: str, receipt: Receipt) -> Delivery | None:
@@ -49,7 +53,7 @@ def match_kept(kept: UnmatchedReceipt) -> Delivery | None:
 
 def _find(gateway: str, receipt: Receipt) -> Delivery | None:
     """By the gateway's reference, then by ours."""
-    rows = Delivery.objects.using(primary()).without_secrets().select_related("shipment")
+    rows = Delivery.objects.as_recorded()
     found: Delivery | None = None
     if receipt.gateway_reference:
         reference = storable(receipt.gateway_reference)
@@ -70,7 +74,7 @@ def _keep(gateway: str, receipt: Receipt) -> Delivery | None:
         word=storable(receipt.word),
         part=storable(receipt.part, PART_LENGTH),
         status=receipt.status if receipt.status and receipt.status in STAGES else "",
-        defaults={"parts": receipt.parts if receipt.parts in PARTS else None},
+        defaults={"parts": _countable(receipt.parts)},
     )
     return match_kept(kept)
 
@@ -97,5 +101,9 @@ def _change_for(delivery: Delivery, gateway: str, receipt: Receipt) -> Change:
         gateway_word=receipt.word,
         reported_status=reported or "",
         part=receipt.part,
-        parts=receipt.parts if receipt.parts in PARTS else None,
+        parts=_countable(receipt.parts),
     )
+
+
+def _countable(parts: int | None) -> int | None:
+    return parts if parts in _PARTS else None

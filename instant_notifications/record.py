@@ -42,10 +42,6 @@ _MOVING: Final = (
 """What changes in the life of a delivery."""
 
 
-PARTS: Final = range(1, 256)
-"""So many parts can the header of a long SMS count (3GPP TS 23.040 §9.2.3.24.1)."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """News of one delivery, from a hand-over, a receipt or the clock."""
@@ -170,13 +166,7 @@ def _never_sent_again(delivery: Delivery) -> bool:
 
 
 def _locked(delivery_id: UUID) -> Delivery:
-    return (
-        Delivery.objects.using(primary())
-        .without_secrets()
-        .select_for_update()
-        .select_related("shipment")
-        .get(pk=delivery_id)
-    )
+    return Delivery.objects.as_recorded().select_for_update().get(pk=delivery_id)
 
 
 def _outdated(delivery: Delivery, change: Change) -> bool:

@@ -59,22 +59,15 @@ class Chore:
 
 
 def _lapsed(now: datetime) -> QuerySet[Delivery]:
-    lapsed = _deliveries().filter(lease_until__lte=now)
-    return lapsed.select_related("shipment").order_by("lease_until", "pk")
+    lapsed = Delivery.objects.as_recorded().filter(lease_until__lte=now)
+    return lapsed.order_by("lease_until", "pk")
 
 
 def _overdue(now: datetime) -> QuerySet[Delivery]:
     grace = timedelta(seconds=settings.EXPIRY_GRACE)
-    incomplete = _deliveries().filter(completed_at=None, expires_at__lt=now - grace)
-    return (
-        incomplete.filter(_nobody_at_it(now))
-        .select_related("shipment")
-        .order_by("expires_at", "pk")
-    )
-
-
-def _deliveries() -> QuerySet[Delivery]:
-    return Delivery.objects.using(primary()).without_secrets()
+    incomplete = Delivery.objects.as_recorded().filter(completed_at=None)
+    overdue = incomplete.filter(_nobody_at_it(now), expires_at__lt=now - grace)
+    return overdue.order_by("expires_at", "pk")
 
 
 def _late_matches(now: datetime) -> QuerySet[UnmatchedReceipt]:  # noqa: ARG001
@@ -155,15 +148,11 @@ def _nobody_at_it(now: datetime) -> Q:
 
 def _secret_contents(now: datetime) -> QuerySet[Delivery]:
     """Left over where nobody has written down that their messages have expired."""
-    secret = Delivery.objects.using(primary()).filter(content__isnull=False, secret=True)
-    return secret.filter(_no_longer_sent(now)).order_by("created_at")
+    return _erasable(now, content__isnull=False, secret=True)
 
 
 def _old_contents(now: datetime) -> QuerySet[Delivery]:
-    old = Delivery.objects.using(primary()).filter(
-        content__isnull=False, created_at__lt=now - settings.KEEP_CONTENT
-    )
-    return old.filter(_no_longer_sent(now)).order_by("created_at")
+    return _erasable(now, content__isnull=False, created_at__lt=now - settings.KEEP_CONTENT)
 
 
 def _contents_to_erase(now: datetime) -> QuerySet[Delivery]:
@@ -171,10 +160,13 @@ def _contents_to_erase(now: datetime) -> QuerySet[Delivery]:
 
 
 def _old_destinations(now: datetime) -> QuerySet[Delivery]:
-    old = Delivery.objects.using(primary()).filter(
-        destination__isnull=False, created_at__lt=now - settings.KEEP_DESTINATIONS
-    )
-    return old.filter(_no_longer_sent(now)).order_by("created_at")
+    old = now - settings.KEEP_DESTINATIONS
+    return _erasable(now, destination__isnull=False, created_at__lt=old)
+
+
+def _erasable(now: datetime, **conditions: Any) -> QuerySet[Delivery]:
+    deliveries = Delivery.objects.using(primary())
+    return deliveries.filter(_no_longer_sent(now), **conditions).order_by("created_at")
 
 
 def _erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:

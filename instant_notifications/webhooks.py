@@ -5,7 +5,7 @@ It is part of the API's routes. A project without the API may mount it alone:
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from django.contrib.auth.decorators import login_not_required
@@ -26,18 +26,17 @@ from instant_notifications.incoming import chunked_body
 
 logger = logging.getLogger("instant_notifications.webhooks")
 
-COME_AGAIN: Final = 30
-"""Seconds after which a provider may repeat what could not be written down."""
+COME_AGAIN: Final = {"Retry-After": "30"}
+"""For a provider that shall repeat what could not be written down."""
 
-CHALLENGE: Final = {"WWW_Authenticate": 'Basic realm="receipts"'}
+CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="receipts"'}
 
 
 class _Refused(Exception):  # noqa: N818
     """Ends the request with this status; the reason goes to the log alone."""
 
-    def __init__(self, status: int, reason: str = "", **headers: str) -> None:
-        self.status, self.reason = status, reason
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        self.status, self.reason, self.headers = status, reason, headers
         super().__init__(reason)
 
 
@@ -78,7 +77,7 @@ def _gateway(alias: str) -> BaseGateway:
     try:
         return gateways[alias]
     except NotConfigured as error:
-        raise _Refused(503, str(error), Retry_After=str(COME_AGAIN)) from None
+        raise _Refused(503, str(error), COME_AGAIN) from None
 
 
 def _require_bounded_body(request: HttpRequest) -> None:
@@ -101,9 +100,9 @@ def _authenticate(gateway: BaseGateway, request: HttpRequest) -> None:
     try:
         genuine = gateway.authenticates(request)
     except Exception as error:  # noqa: BLE001 (closed by default)
-        raise _Refused(401, privacy.place_of(error), **CHALLENGE) from None
+        raise _Refused(401, privacy.place_of(error), CHALLENGE) from None
     if genuine is not True:
-        raise _Refused(401, "not authenticated", **CHALLENGE)
+        raise _Refused(401, "not authenticated", CHALLENGE)
 
 
 def _read(gateway: BaseGateway, request: HttpRequest) -> Sequence[Receipt]:
@@ -123,22 +122,22 @@ def _record(gateway: BaseGateway, pushed: Sequence[Receipt]) -> None:
             receipts.record_receipt(gateway.alias, receipt)
         except (InterfaceError, OperationalError) as error:
             reason = f"database away: {privacy.place_of(error)}"
-            raise _Refused(503, reason, Retry_After=str(COME_AGAIN)) from None
+            raise _Refused(503, reason, COME_AGAIN) from None
         except Exception as error:  # noqa: BLE001 (see above)
             failed += 1
             logger.error("receipt not recorded: %s", privacy.place_of(error))  # noqa: TRY400
     logger.info("receipts gateway=%s count=%d failed=%d", gateway.alias, len(pushed), failed)
     if failed:
-        raise _Refused(503, f"{failed} not recorded", Retry_After=str(COME_AGAIN))
+        raise _Refused(503, f"{failed} not recorded", COME_AGAIN)
 
 
 def _acknowledge(gateway: BaseGateway, pushed: Sequence[Receipt]) -> HttpResponseBase:
     try:
         answer: object = gateway.acknowledge(pushed)
     except Exception as error:  # noqa: BLE001 (all is written down; a repeat changes nothing)
-        raise _Refused(503, privacy.place_of(error), Retry_After=str(COME_AGAIN)) from None
+        raise _Refused(503, privacy.place_of(error), COME_AGAIN) from None
     if not isinstance(answer, HttpResponseBase):
-        raise _Refused(503, "no acknowledgement", Retry_After=str(COME_AGAIN))
+        raise _Refused(503, "no acknowledgement", COME_AGAIN)
     return answer
 
 

@@ -3,10 +3,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from instant_notifications import tokens
+from instant_notifications import tokens, upkeep
 from tests import stub as stubs
+from tests.clock import Clock
 
 API = "/notifications/api/v1/"
 
@@ -53,6 +55,18 @@ def client_of() -> Callable[..., APIClient]:
 @pytest.fixture
 def api(client_of: Callable[..., APIClient]) -> APIClient:
     return client_of("ttd")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timezone, "now", clock)
+    return clock
+
+
+@pytest.fixture
+def tiny_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "BATCH", 2)
 
 
 def sms(**changes: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from threading import Event
 from typing import Any, Final
@@ -37,6 +37,7 @@ from instant_notifications.simulator.postman import deliver_due_receipts
 from instant_notifications.statuses import WORDS, Cause, Channel, Handover
 from instant_notifications.upkeep import EXPIRY, RETENTION, Chore, Tally
 from tests.api.conftest import EMAIL, FEED, SMS, post, shipment_path
+from tests.clock import Clock
 from tests.outcomes import Do, Killed, fails, gateways, meanwhile, rows_left
 from tests.stub import take
 from tests.threads import at_once
@@ -59,31 +60,6 @@ GRACE: Final = timedelta(seconds=60)
 
 each_channel = pytest.mark.parametrize("channel", list(Channel), ids=str)
 with_threads = pytest.mark.django_db(transaction=True)
-
-
-class Clock:
-    """What time it is, as far as the app can tell."""
-
-    def __init__(self) -> None:
-        self.now = timezone.now()
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def go(self, by: timedelta) -> None:
-        self.now += by
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(timezone, "now", clock)
-    return clock
-
-
-@pytest.fixture
-def tiny_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "BATCH", 2)
 
 
 class Restless(Event):

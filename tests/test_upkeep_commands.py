@@ -18,7 +18,6 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.db import OperationalError, connections
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from instant_notifications import record, upkeep
 from instant_notifications.gateways import Receipt
@@ -27,11 +26,11 @@ from instant_notifications.management.commands import expire_notifications, purg
 from instant_notifications.models import Delivery, UnmatchedReceipt
 from instant_notifications.receipts import record_receipt
 from instant_notifications.upkeep import Chore, Tally
+from tests.clock import Clock
 from tests.outcomes import fails
 from tests.test_upkeep import (
     DAY,
     PERSONAL,
-    Clock,
     after,
     brought_to,
     completed,
@@ -64,18 +63,6 @@ NOTHING_DONE: Final = {
 }
 
 each_command = pytest.mark.parametrize("command", COMMANDS)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(timezone, "now", clock)
-    return clock
-
-
-@pytest.fixture
-def tiny_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "BATCH", 2)
 
 
 def run(command: str, *words: str, **named: Any) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from instant_notifications import privacy
 from instant_notifications.conf import settings
 from instant_notifications.fields import EncryptedTextField
+from instant_notifications.models.databases import primary
 from instant_notifications.models.identifiers import uuid7
 from instant_notifications.rules import MAX_REFERENCE_LENGTH
 from instant_notifications.statuses import STAGES, WORDS, Cause, Channel, Handover, ShipmentType
@@ -107,6 +108,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def without_secrets(self) -> Self:
         """Leaves out what only the hand-over needs, and its decryption."""
         return self.defer("destination", "content")
+
+    def as_recorded(self) -> Self:
+        """What it takes to write a change down, as it stands where changes are written."""
+        return self.using(primary()).without_secrets().select_related("shipment")
 
     def to(self, destination: str) -> Self:
         """Deliveries to this address, whichever key was in force when they were made."""
