@@ -38,8 +38,9 @@ class InvalidMessage(NotificationError):  # noqa: N818
 class HandoverFailed(NotificationError):  # noqa: N818
     """The gateways did not take the message.
 
-    ``reason`` is safe to log. Of a message that was reserved, ``order_id`` and ``shipment_id``
-    tell where to look.
+    ``reason`` is safe to log. ``only_this_message`` says that the provider itself is well, so that
+    others may go by it. Of a message that was reserved, ``order_id`` and ``shipment_id`` tell where
+    to look.
     """
 
     summary: ClassVar[str] = "The message was not handed over."
@@ -47,9 +48,12 @@ class HandoverFailed(NotificationError):  # noqa: N818
     shipment_id: UUID | None = None
     gateway: str = ""
 
-    def __init__(self, reason: str = "", *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, reason: str = "", *, retry_after: int | None = None, only_this_message: bool = False
+    ) -> None:
         self.reason = reason
         self.retry_after = retry_after
+        self.only_this_message = only_this_message
         super().__init__(f"{self.summary} ({reason})" if reason else self.summary)
 
 
@@ -62,7 +66,7 @@ class Rejected(HandoverFailed):
         self, reason: str = "", *, status: str = "", retry_after: int | None = None
     ) -> None:
         self.status = status
-        super().__init__(reason, retry_after=retry_after)
+        super().__init__(reason, retry_after=retry_after, only_this_message=True)
 
 
 class Unavailable(HandoverFailed):

@@ -1,35 +1,83 @@
-"""The one outgoing HTTP client: pooled connections, time-outs, and errors sorted by what they mean.
+"""The one outgoing HTTP client: pooled connections, one deadline, errors sorted by what they mean.
 
 A request either got an answer, certainly did not arrive, or may have arrived. Nothing else matters
 to the promise of this app, so nothing else is told apart here. Redirects are not followed, and
 neither addresses, headers nor bodies are logged.
 """
 
+import json as json_module
 import logging
 import os
-import ssl
+import socket
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from time import monotonic
 from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConnectionError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-POOL_SIZE = 64
-
-_lock = threading.Lock()
-_session: requests.Session | None = None
-_session_pid: int | None = None
+POOL_SIZE: Final = 64
+LONGEST_CONNECT: Final = 3.0
+"""Seconds to reach a server, so that one out of reach leaves time for another."""
+LONGEST_IDLE: Final = 50.0
+"""Seconds an unused connection is trusted: some firewalls forget it, without a word, after 60."""
+LARGEST_ANSWER: Final = 10_000_000
+LONGEST_RETRY_AFTER: Final = 24 * 60 * 60
 
 
 class NotSent(Exception):  # noqa: N818
-    """The request certainly did not reach the server."""
+    """The request certainly did not reach the server whole."""
 
 
 class NoAnswer(Exception):  # noqa: N818
     """The request may have reached the server; there is no usable answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said. Its repr holds no more than the status."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status_code}>"
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status_code < 300
+
+    def json(self) -> Any:
+        """The content read as JSON; ``ValueError`` if it is none."""
+        try:
+            return json_module.loads(self.content)
+        except (ValueError, RecursionError):
+            raise ValueError("not JSON") from None
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds the server asks us to wait, if it says so in a form that makes sense."""
+        said = self.headers.get("Retry-After", "").strip()
+        try:
+            wait = int(said) if said.isdecimal() else _seconds_until(said)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return max(0, min(wait, LONGEST_RETRY_AFTER))
+
+
+def _seconds_until(date: str) -> int:
+    moment = parsedate_to_datetime(date)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int((aware - datetime.now(UTC)).total_seconds())
 
 
 def request(
@@ -41,8 +89,11 @@ def request(
     json: Any = None,
     data: bytes | Mapping[str, str] | None = None,
     auth: tuple[str, str] | None = None,
-) -> requests.Response:
-    """The server's answer, whatever its status; raises ``NotSent`` or ``NoAnswer``."""
+) -> Answer:
+    """The server's answer, whatever its status; raises ``NotSent`` or ``NoAnswer``.
+
+    ``timeout`` bounds the whole of it: name look-up, connection, request and answer.
+    """
     session = _pooled_session()
     try:
         prepared = session.prepare_request(
@@ -50,46 +101,134 @@ def request(
         )
     except Exception as error:  # noqa: BLE001 (nothing has left yet, whatever is wrong)
         raise NotSent(f"not a request: {type(error).__name__}") from None
-    _quiet.now = True
-    try:
-        return session.send(prepared, timeout=timeout, allow_redirects=False)
-    except Exception as error:  # noqa: BLE001 (closed by default)
-        if _never_sent(error):
-            raise NotSent("no connection") from None
-        raise NoAnswer(type(error).__name__) from None
-    finally:
-        _quiet.now = False
+    return _Exchange(session, prepared, timeout).hold()
 
 
-_quiet = threading.local()
+class _Exchange:
+    """One request and its answer on a thread of its own, held to a time that nothing can stretch.
+
+    A socket's time-out bounds each wait, not their sum, nor the name server, nor a server that
+    dribbles. At the deadline the connection is cut off. Whatever goes wrong, what matters is only
+    whether the last byte of the request had begun to leave: no server acts on half a request.
+    """
+
+    def __init__(
+        self, session: requests.Session, prepared: requests.PreparedRequest, timeout: float
+    ) -> None:
+        self._session, self._prepared, self._timeout = session, prepared, timeout
+        self._ended = threading.Event()
+        self._gate = threading.Lock()
+        self._leaving = self._cut_off = False
+        self._connection: HTTPConnection | None = None
+        self._answer: Answer | None = None
+        self._error = "no answer"
+
+    def hold(self) -> Answer:
+        try:
+            threading.Thread(target=self._talk, name="http-exchange", daemon=True).start()
+        except RuntimeError as error:  # out of threads
+            raise NotSent(type(error).__name__) from None
+        if not self._ended.wait(self._timeout):
+            self._hang_up()
+            self._error = "no answer in time"
+        elif self._answer:
+            return self._answer
+        raise (NoAnswer if self._leaving else NotSent)(self._error)
+
+    def _talk(self) -> None:
+        _current.exchange = self
+        timeouts = (min(self._timeout, LONGEST_CONNECT), self._timeout)
+        try:
+            with self._session.send(
+                self._prepared, timeout=timeouts, allow_redirects=False, stream=True
+            ) as response:
+                content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
+                if len(content) > LARGEST_ANSWER:
+                    self._error = "too long an answer"
+                    return
+                self._answer = Answer(response.status_code, response.headers, content)
+        except Exception as error:  # noqa: BLE001 (closed by default)
+            self._error = type(error).__name__
+        finally:
+            self._ended.set()
+
+    def before_bytes_leave(self, connection: HTTPConnection) -> None:
+        with self._gate:
+            if self._cut_off:
+                raise ConnectionAbortedError
+            self._leaving = True
+            self._connection = connection
+
+    def left_incomplete(self) -> None:
+        with self._gate:
+            self._leaving = self._cut_off and self._leaving
+
+    def _hang_up(self) -> None:
+        with self._gate:
+            self._cut_off = True
+            connection = self._connection
+        sock = connection.sock if connection else None
+        if sock is not None:
+            with suppress(OSError):  # it may have ended by itself
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+_current = threading.local()
+
+
+class _Watched(HTTPConnection):
+    """A connection that tells the exchange it serves when bytes begin to leave."""
+
+    _spoke_at = float("-inf")
+
+    @property
+    def is_connected(self) -> bool:
+        return super().is_connected and monotonic() - self._spoke_at < LONGEST_IDLE
+
+    def request(self, *args: Any, **named: Any) -> None:
+        self._spoke_at = monotonic()
+        try:
+            super().request(*args, **named)
+        except Exception:
+            _current.exchange.left_incomplete()
+            raise
+
+    def send(self, data: Any) -> None:
+        # http.client connects when it first sends.
+        if self.sock is None:
+            self.connect()
+        _current.exchange.before_bytes_leave(self)
+        super().send(data)
+
+
+class _WatchedSecure(_Watched, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Watched
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedSecure
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        super().init_poolmanager(*args, **named)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
 def _not_of_ours(_record: logging.LogRecord) -> bool:
     """At DEBUG urllib3 logs each path, and a provider may want a number in it."""
-    return not getattr(_quiet, "now", False)
+    return not hasattr(_current, "exchange")
 
 
 logging.getLogger("urllib3.connectionpool").addFilter(_not_of_ours)
 
-
-_BEFORE_ANYTHING_WAS_SAID: Final = (
-    NewConnectionError,
-    ConnectTimeoutError,
-    LocationParseError,
-    UnicodeError,  # a host name that DNS cannot carry
-    requests.exceptions.InvalidSchema,
-    ssl.SSLCertVerificationError,
-)
-
-
-def _never_sent(error: BaseException) -> bool:
-    """Whether the error, or what lies behind it, comes before the first byte of the request."""
-    behind = [error, *error.args, getattr(error, "reason", None)]
-    return any(
-        isinstance(each, _BEFORE_ANYTHING_WAS_SAID)
-        or (each is not error and isinstance(each, Exception) and _never_sent(each))
-        for each in behind
-    )
+_lock = threading.Lock()
+_session: requests.Session | None = None
+_session_pid: int | None = None
 
 
 def _pooled_session() -> requests.Session:
@@ -105,14 +244,14 @@ def _pooled_session() -> requests.Session:
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: requests would read the address even of a redirect that is not followed, and an
-        odd one would raise, after the request had arrived, what else comes only before it."""
+        odd one would raise after the request had arrived."""
 
 
 def _new_session() -> requests.Session:
     session = _Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = HTTPAdapter(pool_connections=16, pool_maxsize=POOL_SIZE)
+    adapter = _Adapter(pool_connections=16, pool_maxsize=POOL_SIZE)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

@@ -215,8 +215,7 @@ class KeySet:
         self._tried_at = monotonic()
         try:
             answer = http.request("GET", self._url, timeout=self.TIMEOUT)
-            answer.raise_for_status()
-            published = jwt.PyJWKSet.from_dict(answer.json())
+            published = jwt.PyJWKSet.from_dict(answer.json() if answer.ok else {})
         except Exception as error:  # noqa: BLE001 (whatever it published, it is no key set)
             logger.warning("token keys not fetched: %s", privacy.place_of(error, frames=1))
             return

@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 from instant_notifications import tokens, upkeep
 from tests import stub as stubs
 from tests.clock import Clock
+from tests.web import Server, Talk
 
 API = "/notifications/api/v1/"
 
@@ -67,6 +68,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def tiny_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "BATCH", 2)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Talk], Server]]:
+    servers = []
+
+    def start(talk: Talk) -> Server:
+        servers.append(Server(talk))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 def sms(**changes: Any) -> dict[str, Any]:

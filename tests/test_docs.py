@@ -30,7 +30,7 @@ from instant_notifications.orders import send_sms
 from instant_notifications.simulator.behaviours import ROWS
 from instant_notifications.simulator.postman import deliver_due_receipts
 from instant_notifications.statuses import Channel
-from tests.gateways.contract import a_push
+from instant_notifications.testing import a_push
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

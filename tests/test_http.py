@@ -1,7 +1,6 @@
 """Against real sockets, because what matters is where exactly a conversation breaks off."""
 
 import logging
-import re
 import socket
 import ssl
 import threading
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -17,88 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from instant_notifications import http
-
-Talk = Callable[["Server", socket.socket], None]
+from tests.web import Server, Talk, free_port, hangs_up, keeps_silent, says
 
 PHONE = "+4799999999"
 BODY = "Your code is 428516"
 SECRETS = ("99999999", "428516", "sesame")
 
 
-class Server:
-    """Does ``talk`` with everybody who connects, and remembers what they said."""
-
-    def __init__(self, talk: Talk) -> None:
-        self.talk = talk
-        self.connections = 0
-        self.requests: list[bytes] = []
-        self._closing = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                self.talk(self, connection)
-            except OSError:
-                return  # the client hung up
-
-    def hear(self, connection: socket.socket) -> bytes:
-        """One whole request; empty when the client has hung up."""
-        heard = b""
-        while b"\r\n\r\n" not in heard:
-            piece = connection.recv(65536)
-            if not piece:
-                return b""
-            heard += piece
-        head, _, body = heard.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head.lower())
-        while length and len(body) < int(length[1]):
-            body += connection.recv(65536)
-        self.requests.append(head + b"\r\n\r\n" + body)
-        return self.requests[-1]
-
-    def wait(self, seconds: float) -> None:
-        self._closing.wait(seconds)
-
-    def close(self) -> None:
-        self._closing.set()
-        self._listener.close()
-
-
-def says(*lines: str, body: str = "", status: str = "200 OK") -> Talk:
-    """Answers every request of a connection the same."""
-    head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines, "", body])
-
-    def talk(server: Server, connection: socket.socket) -> None:
-        while server.hear(connection):
-            connection.sendall(head.encode())
-
-    return talk
-
-
-def hangs_up(server: Server, connection: socket.socket) -> None:
-    server.hear(connection)
-
-
 def hangs_up_at_once(server: Server, connection: socket.socket) -> None:
     connection.recv(1)
-
-
-def keeps_silent(server: Server, connection: socket.socket) -> None:
-    server.hear(connection)
-    server.wait(10)
 
 
 def breaks_off(server: Server, connection: socket.socket) -> None:
@@ -116,19 +43,6 @@ def closes_when_idle(server: Server, connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[[Talk], Server]]:
-    servers = []
-
-    def start(talk: Talk) -> Server:
-        servers.append(Server(talk))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
 @pytest.fixture(autouse=True)
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Connections of their own for each test."""
@@ -140,12 +54,6 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def post(url: str, *, timeout: float = 5) -> int:
     return http.request("POST", url, timeout=timeout, json={"to": PHONE, "body": BODY}).status_code
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 400, 401, 404, 429, 500, 503])
@@ -198,12 +106,135 @@ def test_a_connection_that_nobody_accepts_sent_nothing() -> None:
         assert monotonic() - started < 1
 
 
-@pytest.mark.parametrize("talk", [hangs_up, hangs_up_at_once, breaks_off, talks_nonsense])
+@pytest.mark.parametrize("talk", [hangs_up, breaks_off, talks_nonsense])
 def test_a_conversation_that_breaks_off_is_no_answer(
     talk: Talk, serve: Callable[[Talk], Server]
 ) -> None:
     with pytest.raises(http.NoAnswer):
         post(serve(talk).url)
+
+
+def test_a_request_that_left_only_in_part_was_not_sent(serve: Callable[[Talk], Server]) -> None:
+    server = serve(hangs_up_at_once)
+    with pytest.raises(http.NotSent):
+        http.request("POST", server.url, timeout=5, data=b"x" * 30_000_000)
+
+
+def test_what_a_server_says_before_it_has_read_everything_is_an_answer(
+    serve: Callable[[Talk], Server],
+) -> None:
+    def talk(server: Server, connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+
+    answer = http.request("POST", serve(talk).url, timeout=5, data=b"x" * 30_000_000)
+    assert answer.status_code == 401
+
+
+def dribbles(head: bytes, piece: bytes) -> Talk:
+    def talk(server: Server, connection: socket.socket) -> None:
+        server.hear(connection)
+        connection.sendall(head)
+        for _ in range(100):
+            connection.sendall(piece)
+            server.wait(0.05)
+
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: 1\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["status line", "headers", "body", "chunks"],
+)
+def test_a_server_that_dribbles_cannot_stretch_the_time_out(
+    head: bytes, piece: bytes, serve: Callable[[Talk], Server]
+) -> None:
+    server, started = serve(dribbles(head, piece)), monotonic()
+    with pytest.raises(http.NoAnswer):
+        post(server.url, timeout=0.5)
+    assert monotonic() - started < 1
+
+
+def test_a_server_that_reads_nothing_costs_no_more_than_the_time_out(
+    serve: Callable[[Talk], Server],
+) -> None:
+    server, started = serve(lambda server, _: server.wait(10)), monotonic()
+    with pytest.raises((http.NotSent, http.NoAnswer)):
+        http.request("POST", server.url, timeout=0.5, data=b"x" * 30_000_000)
+    assert monotonic() - started < 1
+
+
+def test_a_name_server_that_hangs_costs_no_more_than_the_time_out(
+    monkeypatch: pytest.MonkeyPatch, serve: Callable[[Talk], Server]
+) -> None:
+    """And once we have given up, nothing leaves any more."""
+    server, look_up, done = serve(says()), socket.getaddrinfo, threading.Event()
+
+    def hang(*args: Any, **named: Any) -> Any:
+        sleep(0.6)
+        done.set()
+        return look_up(*args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with pytest.raises(http.NotSent):
+        post(server.url, timeout=0.2)
+    assert done.wait(5)
+    sleep(0.3)
+    assert server.requests == []
+
+
+def test_an_answer_that_never_ends_is_none(
+    serve: Callable[[Talk], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 1000)
+    assert post(serve(says(body="x" * 1000)).url) == 200
+    with pytest.raises(http.NoAnswer):
+        post(serve(says(body="x" * 1001)).url)
+
+
+def test_a_connection_that_was_idle_for_long_is_not_trusted(
+    serve: Callable[[Talk], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(says())
+    post(server.url)
+    monkeypatch.setattr(http, "LONGEST_IDLE", 0.1)
+    sleep(0.2)
+    post(server.url)
+    assert (len(server.requests), server.connections) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "understood"),
+    [
+        ("30", 30),
+        ("0", 0),
+        (" 5 ", 5),
+        ("99999999999", http.LONGEST_RETRY_AFTER),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", http.LONGEST_RETRY_AFTER),
+        ("-5", None),
+        ("soon", None),
+        ("1.5", None),
+        ("", None),
+    ],
+)
+def test_how_long_to_wait_is_read_in_both_forms(said: str, understood: int | None) -> None:
+    assert http.Answer(429, {"Retry-After": said}, b"").retry_after == understood
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\xff", b"[" * 100_000])
+def test_what_is_not_json_says_so_without_a_quote(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^not JSON$"):
+        http.Answer(200, {}, content).json()
 
 
 def test_silence_beyond_the_time_out_is_no_answer(serve: Callable[[Talk], Server]) -> None:
@@ -384,7 +415,7 @@ def test_no_failure_repeats_the_address_or_the_body(serve: Callable[[Talk], Serv
         error = raised.value
         assert not [secret for secret in SECRETS if secret in f"{error!s} {error!r}"]
         assert error.__cause__ is None
-        assert error.__suppress_context__
+        assert error.__suppress_context__ or error.__context__ is None
 
 
 def test_neither_addresses_nor_bodies_are_logged(

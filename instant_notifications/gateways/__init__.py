@@ -10,6 +10,8 @@ from instant_notifications.conf import SETTINGS_NAME, settings
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways.base import (
     BaseGateway,
+    FeedItem,
+    FeedPage,
     Message,
     Receipt,
     UnreadableReceipts,
@@ -18,6 +20,8 @@ from instant_notifications.gateways.base import (
 
 __all__ = [
     "BaseGateway",
+    "FeedItem",
+    "FeedPage",
     "Message",
     "Receipt",
     "UnreadableReceipts",

@@ -16,7 +16,7 @@ from django.core.checks import CheckMessage
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 
-from instant_notifications import privacy
+from instant_notifications import http, privacy
 from instant_notifications.exceptions import (
     HandoverFailed,
     NotConfigured,
@@ -64,6 +64,27 @@ class Receipt:
     """How many parts there are, where the gateway says so."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedItem:
+    """One entry of a provider's own feed of statuses."""
+
+    number: int | None
+    """Its place in the feed; ``None`` if it cannot be read."""
+    receipts: Sequence[Receipt] = ()
+    """What it says; nothing if it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPage:
+    """Some entries of a provider's feed, in the order of their numbers."""
+
+    items: Sequence[FeedItem]
+    oldest: int | None = None
+    """The first number that can still be read, where the provider says so."""
+    latest: int | None = None
+    """The last number there is, where the provider says so."""
+
+
 class UnreadableReceipts(Exception):  # noqa: N818
     """A push that is not what the provider sends. The text is logged: nothing personal in it."""
 
@@ -77,7 +98,11 @@ def has_basic_credentials(request: HttpRequest, user: str, password: str) -> boo
 
 
 class BaseGateway:
-    """One provider: both directions, its vocabulary and its options."""
+    """One provider: both directions, its vocabulary and its options.
+
+    Every gateway has the option ``timeout``: the seconds it gets for one message, at most what is
+    left of the hand-over's budget.
+    """
 
     channels: ClassVar[frozenset[Channel]]
     """What it can carry."""
@@ -91,11 +116,20 @@ class BaseGateway:
     time_to_live_unit: int = 1
     """Seconds in the unit its lifetimes are counted in."""
 
-    def __init__(self, alias: str, **options: Any) -> None:
+    shortest_time_to_live: int = 1
+    """Seconds of the shortest lifetime it takes, if that is more than its unit."""
+
+    has_feed: bool = False
+    """Can the statuses of all its messages be read from it as one numbered list?"""
+
+    def __init__(self, alias: str, *, timeout: float | None = None, **options: Any) -> None:
         self.alias = alias
+        self.timeout = timeout
         if options:
             names = ", ".join(sorted(options))
             raise NotConfigured(f"Gateway {alias!r} does not know the option(s) {names}.")
+        if timeout is not None and not timeout > 0:
+            raise NotConfigured(f"The timeout of gateway {alias!r} must be greater than 0.")
 
     def send(self, message: Message) -> Receipt:
         """Hand ``message`` to the provider within ``message.timeout`` seconds.
@@ -127,6 +161,33 @@ class BaseGateway:
     def check(self) -> Iterable[CheckMessage]:
         """Problems of the configuration that can be seen without any traffic."""
         return ()
+
+    def probe(self, timeout: float) -> None:
+        """Ask the provider whether it would take messages, without giving it one.
+
+        Raises ``NotConfigured`` with what to set, or ``Unavailable``. Without a harmless question
+        to ask, there is nothing to do here.
+        """
+
+    def read_feed(self, after: int, *, timeout: float) -> FeedPage:
+        """The next entries of the provider's feed; an empty page at its end.
+
+        Raises ``NotConfigured`` with what to set, or another failure if asking again may help.
+        """
+        raise NotImplementedError
+
+    def last_number(self, *, timeout: float) -> int:
+        """The number of the newest entry in the provider's feed; 0 if there is none."""
+        raise NotImplementedError
+
+    def request(self, method: str, url: str, **named: Any) -> http.Answer:
+        """``http.request``, its failures sorted into those of a hand-over."""
+        try:
+            return http.request(method, url, **named)
+        except http.NotSent as error:
+            raise Unavailable(str(error)) from None
+        except http.NoAnswer as error:
+            raise OutcomeUnknown(str(error)) from None
 
     @final
     def hand_over(self, message: Message) -> Receipt:

@@ -1,3 +1,3 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.gateways.contract")
+pytest.register_assert_rewrite("instant_notifications.testing")

@@ -32,8 +32,8 @@ from instant_notifications.exceptions import (
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.gateways.mail import MailGateway
 from instant_notifications.statuses import Channel
+from instant_notifications.testing import GRACE, GatewayContract, assert_impersonal
 from tests import smtp
-from tests.gateways.contract import GRACE, GatewayContract, assert_impersonal
 from tests.smtp import MailServer, Step, hang_up, say, stay_silent, use_mail_backend
 
 LOCMEM: Final = "django.core.mail.backends.locmem.EmailBackend"

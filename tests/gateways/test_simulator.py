@@ -10,7 +10,7 @@ from instant_notifications.gateways import Message, Receipt
 from instant_notifications.simulator.gateway import SimulatorGateway
 from instant_notifications.simulator.models import SimulatedMessage
 from instant_notifications.statuses import Channel
-from tests.gateways.contract import GatewayContract, PushedReceipts, a_push
+from instant_notifications.testing import GatewayContract, PushedReceipts, a_push
 
 SMS: Final = Message(
     reference="0190-sms", channel=Channel.SMS, destination="+4799999999", body="Your code is 428516"
