@@ -33,7 +33,7 @@ from instant_notifications.statuses import Channel
 from instant_notifications.testing import a_push
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SECRET = "insecure-but-long-enough-for-a-test-of-the-docs"
 
 _block = re.compile(r"(?:<!-- (?P<role>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.S)
