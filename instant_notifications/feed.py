@@ -1,5 +1,6 @@
 """How messages stand: the manifest of one shipment, and each organisation's numbered feed."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,21 +29,33 @@ def order_status(deliveries: Iterable[Delivery], now: datetime | None) -> OrderS
 _NOT_HANDED_OVER = frozenset({Handover.OPEN, Handover.UNDER_WAY})
 
 
-def tell(delivery: Delivery, now: datetime) -> None:
-    """Add what has become of the delivery's order, if its creator is to hear of it.
+def tell(changed: Sequence[Delivery], now: datetime) -> None:
+    """Add what has become of each delivery's order, if its creator is to hear of it.
 
-    The counter's row is locked here, last in the transaction, so that numbers are dense and given
-    in commit order.
+    The counters' rows are locked here, last in the transaction and always in the same order, so
+    that numbers are dense and given in commit order.
     """
+    entries = [entry for delivery in changed if (entry := _entry(delivery, now))]
+    by_creator: defaultdict[str, list[FeedEntry]] = defaultdict(list)
+    for entry in entries:
+        by_creator[entry.creator].append(entry)
+    for creator in sorted(by_creator):
+        theirs = by_creator[creator]
+        last = _count_up(creator, len(theirs))
+        for place, entry in enumerate(reversed(theirs)):
+            entry.sequence_number = last - place if place else last
+        FeedEntry.objects.using(primary()).bulk_create(theirs)
+
+
+def _entry(delivery: Delivery, now: datetime) -> FeedEntry | None:
+    """What the feed is to say, still without its number."""
     deliveries = _of_the_same_shipment(delivery)
     status = order_status(deliveries, None)
     if status != OrderStatus.COMPLETED and settings.FEED != "every":
-        return
-    shipment = delivery.shipment
-    FeedEntry.objects.using(primary()).create(
-        creator=shipment.creator,
-        sequence_number=_next_number(shipment.creator),
-        shipment=shipment,
+        return None
+    return FeedEntry(
+        creator=delivery.shipment.creator,
+        shipment=delivery.shipment,
         delivery_id=delivery.pk,
         revision=delivery.revision,
         status=status,
@@ -72,12 +85,12 @@ def _of_the_same_shipment(delivery: Delivery) -> Sequence[Delivery]:
     return [delivery, *others.exclude(pk=delivery.pk)]
 
 
-def _next_number(creator: str) -> Subquery:
-    """One more than the creator's last, counted and read in the same transaction."""
+def _count_up(creator: str, by: int) -> Subquery:
+    """The creator's new last number, counted and read in the same transaction."""
     counters = Organisation.objects.using(primary()).filter(name=creator)
-    if not counters.update(last_sequence_number=F("last_sequence_number") + 1):
+    if not counters.update(last_sequence_number=F("last_sequence_number") + by):
         Organisation.objects.using(primary()).get_or_create(name=creator)
-        counters.update(last_sequence_number=F("last_sequence_number") + 1)
+        counters.update(last_sequence_number=F("last_sequence_number") + by)
     return Subquery(counters.values("last_sequence_number"))
 
 

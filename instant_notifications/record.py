@@ -1,6 +1,8 @@
 """Write down what became of a message: the only room that moves a delivery's status."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,11 +10,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from instant_notifications import feed, signals
-from instant_notifications.models import Delivery, StatusEvent, primary
+from instant_notifications.models import Delivery, GatewayCall, Shipment, StatusEvent, primary
 from instant_notifications.models.orders import PART_LENGTH, REFERENCE_LENGTH
 from instant_notifications.statuses import (
     STAGES,
@@ -20,6 +22,7 @@ from instant_notifications.statuses import (
     Cause,
     Channel,
     Handover,
+    ShipmentType,
     Stage,
     is_final,
     may_follow,
@@ -43,6 +46,17 @@ _MOVING: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One gateway that was asked to take a message, or passed over, and what came of it."""
+
+    gateway: str
+    started_at: datetime
+    duration: timedelta = timedelta(0)
+    outcome: GatewayCall.Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """News of one delivery, from a hand-over, a receipt or the clock."""
 
@@ -53,6 +67,8 @@ class Change:
     """How the hand-over stands; ``None`` leaves it."""
     attempt: int | None = None
     """Which hand-over speaks; ``None`` for anybody else."""
+    calls: Sequence[Call] = ()
+    """Whom that hand-over has asked, in turn."""
     last_word: bool = False
     """Nothing more will be heard, whatever the word."""
     gateway: str = ""
@@ -79,6 +95,21 @@ def record_status(delivery: Delivery, change: Change) -> Delivery:
         return written
 
 
+def record_all(changes: Sequence[tuple[UUID, Change]]) -> None:
+    """Write many changes down as ``record_status`` does each, in the caller's transaction.
+
+    The number of statements hardly depends on theirs. Every row is locked before the first counter
+    of a feed, so that nobody waits for us who holds what we want.
+    """
+    now = timezone.now()
+    locked = _locked_all({delivery_id for delivery_id, _ in changes})
+    for batch in _one_of_each_shipment(changes, locked):
+        steps = [_step(locked[delivery_id], change, now) for delivery_id, change in batch]
+        moving = [step for step in steps if step]
+        locked.update((step.after.pk, step.after) for step in moving)
+        _save_all(moving, now)
+
+
 def settle_lapsed(delivery: Delivery) -> Delivery:
     """Its worker is dead or hopelessly late: from now on nobody knows whether it was sent."""
     return record_status(delivery, Change(cause=Cause.LEASE, handover=Handover.UNKNOWN))
@@ -103,62 +134,116 @@ def claim(seen: Delivery, lease: timedelta) -> Delivery | None:
     delivery.status = WORDS[Channel(delivery.channel)].sending
     again = Change(cause=Cause.HANDOVER, attempt=delivery.attempts)
     with transaction.atomic(using=primary()):
-        if not _save(seen, delivery, again, now):
+        if not _save(_Step(seen, delivery, again), now):
             return None
         delivery.refresh_from_db(fields=["destination", "content"])
         return delivery
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a change makes of a delivery. ``seen`` stays as it was: the transaction may yet fail."""
+
+    seen: Delivery
+    after: Delivery
+    change: Change
+
+    def moved(self) -> dict[str, Any]:
+        values = {name: getattr(self.after, name) for name in _MOVING}
+        return {name: value for name, value in values.items() if value != getattr(self.seen, name)}
+
+    def columns(self, now: datetime) -> dict[str, Any]:
+        """What to write into the row, besides its revision."""
+        columns = self.moved()
+        if columns:
+            columns["updated_at"] = now
+        if self.after.secret and _never_sent_again(self.after):
+            columns["content"] = None
+        return columns
 
 
 def _write(seen: Delivery, change: Change) -> Delivery | None:
     """The delivery after the change; ``None`` if it has moved since it was seen.
 
     What a change may do only shrinks while others move the row, so an old reading that leaves
-    nothing to do is as good as a new one. ``seen`` stays as it is: the transaction may yet fail.
+    nothing to do is as good as a new one.
     """
-    if change.cause is Cause.EXPIRY and not seen.overdue(timezone.now()):
+    now = timezone.now()
+    step = _step(seen, change, now)
+    if step is None:
+        GatewayCall.objects.using(primary()).bulk_create(_calls(seen, change))
         return seen
+    return step.after if _save(step, now) else None
+
+
+def _step(seen: Delivery, change: Change, now: datetime) -> _Step | None:
+    """What the change makes of the delivery; ``None`` for nothing."""
+    if change.cause is Cause.EXPIRY and not seen.overdue(now):
+        return None
     if _outdated(seen, change):
         logger.warning("late outcome ignored delivery=%s", seen.pk)
-        return seen
-    delivery, now = copy(seen), timezone.now()
-    change = _of_all_parts(delivery, _doubted(delivery, change))
-    _move_handover(delivery, change)
-    _move_status(delivery, change, now)
-    if not _moved(seen, delivery) and not _is_news(delivery, change):
-        return seen
-    return delivery if _save(seen, delivery, change, now) else None
+        return None
+    after = copy(seen)
+    change = _of_all_parts(after, _doubted(after, change))
+    _move_handover(after, change)
+    _move_status(after, change, now)
+    step = _Step(seen, after, change)
+    return step if step.moved() or _is_news(after, change) else None
 
 
-def _moved(seen: Delivery, delivery: Delivery) -> dict[str, Any]:
-    values = {name: getattr(delivery, name) for name in _MOVING}
-    return {name: value for name, value in values.items() if value != getattr(seen, name)}
-
-
-def _save(seen: Delivery, delivery: Delivery, change: Change, now: datetime) -> bool:
+def _save(step: _Step, now: datetime) -> bool:
     """Write what has moved, unless somebody else has moved the row since it was seen.
 
     The row is locked from here to the commit; the feed's counter comes last.
     """
-    moved = _moved(seen, delivery)
-    delivery.revision = seen.revision + 1
-    written = {**moved, "revision": delivery.revision}
-    if moved:
-        delivery.updated_at = written["updated_at"] = now
-    if delivery.secret and _never_sent_again(delivery):
-        delivery.content = written["content"] = None
+    seen = step.seen
     row = Delivery.objects.using(primary()).filter(pk=seen.pk, revision=seen.revision)
-    if not row.update(**written):
+    if not row.update(**step.columns(now), revision=seen.revision + 1):
         return False
-    told = "status" in moved or "handover" in moved
-    if told or change.cause is Cause.RECEIPT:
-        _append_to_history(delivery, seen.status, change, now)
-    if "status" in moved:
-        signals.send_on_commit(
-            primary(), delivery, old=seen.status, new=delivery.status, cause=change.cause
-        )
-    if "status" in moved or ("handover" in moved and not delivery.completed_at):
-        feed.tell(delivery, now)
+    _follow_up([step], now)
     return True
+
+
+def _save_all(steps: Sequence[_Step], now: datetime) -> None:
+    """The same for rows that are locked: those that change alike are written at once."""
+    alike: defaultdict[tuple[Any, ...], list[UUID]] = defaultdict(list)
+    for step in steps:
+        alike[tuple(step.columns(now).items())].append(step.seen.pk)
+    rows = Delivery.objects.using(primary())
+    for columns, keys in alike.items():
+        rows.filter(pk__in=keys).update(**dict(columns), revision=F("revision") + 1)
+    _follow_up(steps, now)
+
+
+def _follow_up(steps: Sequence[_Step], now: datetime) -> None:
+    """What else is to be written once the rows are, and who is to hear of it."""
+    for step in steps:
+        step.after.revision = step.seen.revision + 1
+        for name, value in step.columns(now).items():
+            setattr(step.after, name, value)
+    calls = [call for step in steps for call in _calls(step.seen, step.change)]
+    GatewayCall.objects.using(primary()).bulk_create(calls)
+    events = [_event(step, now) for step in steps if _belongs_into_history(step)]
+    StatusEvent.objects.using(primary()).bulk_create(events)
+    for step in steps:
+        if step.after.status != step.seen.status:
+            signals.send_on_commit(
+                primary(),
+                step.after,
+                old=step.seen.status,
+                new=step.after.status,
+                cause=step.change.cause,
+            )
+    feed.tell([step.after for step in steps if _concerns_the_feed(step)], now)
+
+
+def _belongs_into_history(step: _Step) -> bool:
+    return step.change.cause is Cause.RECEIPT or not {"status", "handover"}.isdisjoint(step.moved())
+
+
+def _concerns_the_feed(step: _Step) -> bool:
+    moved = step.moved()
+    return "status" in moved or ("handover" in moved and not step.after.completed_at)
 
 
 def _never_sent_again(delivery: Delivery) -> bool:
@@ -167,6 +252,34 @@ def _never_sent_again(delivery: Delivery) -> bool:
 
 def _locked(delivery_id: UUID) -> Delivery:
     return Delivery.objects.as_recorded().select_for_update().get(pk=delivery_id)
+
+
+def _locked_all(delivery_ids: Collection[UUID]) -> dict[UUID, Delivery]:
+    deliveries = Delivery.objects.using(primary()).filter(pk__in=delivery_ids)
+    locked = list(deliveries.select_for_update().order_by("pk").values_list("pk", flat=True))
+    theirs = Shipment.objects.using(primary()).filter(deliveries__in=locked)
+    several = theirs.exclude(type=ShipmentType.INSTANT)
+    list(several.order_by("pk").select_for_update().values_list("pk", flat=True))
+    return {each.pk: each for each in Delivery.objects.as_recorded().filter(pk__in=locked)}
+
+
+def _one_of_each_shipment(
+    changes: Sequence[tuple[UUID, Change]], locked: Mapping[UUID, Delivery]
+) -> Iterator[Sequence[tuple[UUID, Change]]]:
+    """The changes in their order, cut where one builds on another; none of rows that are gone."""
+    batch: list[tuple[UUID, Change]] = []
+    shipments: set[UUID] = set()
+    for delivery_id, change in changes:
+        if delivery_id not in locked:
+            continue
+        shipment = locked[delivery_id].shipment_id
+        if shipment in shipments:
+            yield batch
+            batch, shipments = [], set()
+        batch.append((delivery_id, change))
+        shipments.add(shipment)
+    if batch:
+        yield batch
 
 
 def _outdated(delivery: Delivery, change: Change) -> bool:
@@ -229,12 +342,13 @@ def _corrects_expiry(delivery: Delivery, change: Change) -> bool:
     return STAGES[delivery.status] is Stage.EXPIRED and change.cause is not Cause.EXPIRY
 
 
-def _append_to_history(delivery: Delivery, old: str, change: Change, now: datetime) -> None:
-    StatusEvent.objects.using(primary()).create(
-        delivery=delivery,
+def _event(step: _Step, now: datetime) -> StatusEvent:
+    change = step.change
+    return StatusEvent(
+        delivery=step.after,
         at=now,
-        from_status=old,
-        to_status=delivery.status,
+        from_status=step.seen.status,
+        to_status=step.after.status,
         cause=change.cause,
         attempt=change.attempt,
         gateway=change.gateway,
@@ -242,6 +356,21 @@ def _append_to_history(delivery: Delivery, old: str, change: Change, now: dateti
         reported_status=change.reported_status,
         part=storable(change.part, PART_LENGTH),
     )
+
+
+def _calls(delivery: Delivery, change: Change) -> Sequence[GatewayCall]:
+    return [
+        GatewayCall(
+            delivery=delivery,
+            attempt=change.attempt,
+            gateway=call.gateway,
+            started_at=call.started_at,
+            duration=call.duration,
+            outcome=call.outcome,
+            reason=storable(call.reason),
+        )
+        for call in change.calls
+    ]
 
 
 def _is_news(delivery: Delivery, change: Change) -> bool:

@@ -33,7 +33,7 @@ from tests.threads import at_once, begin, in_thread
 pytestmark = pytest.mark.django_db
 
 Configure = Callable[..., None]
-Numbering = Callable[[str], Any]
+Numbering = Callable[[str, int], Any]
 
 committing = pytest.mark.django_db(transaction=True)
 
@@ -436,13 +436,13 @@ def test_readers_see_every_committed_entry_once_and_in_order(
 def numbers_of_a_sequence() -> Numbering:
     """Given at once and for good, whatever becomes of the transaction, as by a sequence."""
     sequences = {creator: count(1) for creator in CREATORS}
-    return lambda creator: next(sequences[creator])
+    return lambda creator, by: next(sequences[creator])
 
 
 def one_more_than_the_largest() -> Numbering:
     """Looked up with no lock held."""
 
-    def next_number(creator: str) -> int:
+    def next_number(creator: str, by: int) -> int:
         largest = FeedEntry.objects.filter(creator=creator).aggregate(Max("sequence_number"))
         return (largest["sequence_number__max"] or 0) + 1
 
@@ -467,7 +467,7 @@ def test_a_broken_numbering_is_found_out(
 ) -> None:
     if one_writer_at_a_time() and not rollbacks:
         pytest.skip("SQLite has one writer at a time, so that nothing can overtake.")
-    monkeypatch.setattr(feed, "_next_number", numbering())
+    monkeypatch.setattr(feed, "_count_up", numbering())
     wild = pace(rollbacks=rollbacks, steps=4)
     found = faults(load(1, stub, replace(wild, longest_pause=4 * wild.longest_pause)))
     assert [each for each in found if fault in each], found

@@ -2,6 +2,7 @@
 
 from instant_notifications.models.databases import primary
 from instant_notifications.models.feed import FeedEntry, Organisation
+from instant_notifications.models.gateways import FeedCursor, GatewayCall, GatewayState
 from instant_notifications.models.identifiers import uuid7
 from instant_notifications.models.orders import (
     Delivery,
@@ -16,7 +17,10 @@ from instant_notifications.models.receipts import UnmatchedReceipt
 __all__ = [
     "Delivery",
     "DeliveryQuerySet",
+    "FeedCursor",
     "FeedEntry",
+    "GatewayCall",
+    "GatewayState",
     "IdempotencyRecord",
     "Order",
     "Organisation",
