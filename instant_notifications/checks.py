@@ -23,7 +23,7 @@ PREFIX = "instant_notifications"
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
     misspelt = list(_misspelt())
     # What follows reads the values; with unusable ones it would only repeat itself.
-    return misspelt or [*_routes(), *_gateways(), *_issuers()]
+    return misspelt or [*_routes(), *_sandbox(), *_gateways(), *_issuers()]
 
 
 def _misspelt() -> Iterator[CheckMessage]:
@@ -80,6 +80,14 @@ def _route(channel: Channel, alias: str) -> Iterator[CheckMessage]:
             hint=f"It carries {', '.join(sorted(carries))}.",
             id=f"{PREFIX}.E005",
         )
+
+
+def _sandbox() -> Iterator[CheckMessage]:
+    if settings.SANDBOX_RECIPIENTS is None:
+        return
+    for channel, aliases in settings.ROUTES.items():
+        if aliases and channel in list(Channel):
+            yield from _route(Channel(channel), settings.SANDBOX_GATEWAY)
 
 
 def _gateways() -> Iterator[CheckMessage]:
@@ -179,6 +187,10 @@ def _simulator_in_a_route() -> bool:
     return any(backend.startswith("instant_notifications.simulator.") for backend in backends)
 
 
+def _in_sandbox() -> bool:
+    return settings.SANDBOX_RECIPIENTS is not None
+
+
 def _keys_hang_on_secret_key() -> bool:
     return not settings.ENCRYPTION_KEYS
 
@@ -260,5 +272,11 @@ _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
         _isolation_that_hides_commits,
         "Transactions do not see what others commit meanwhile: statuses and feed entries get lost.",
         "Leave the database's OPTIONS['isolation_level'] at Django's default, READ COMMITTED.",
+    ),
+    (
+        "W010",
+        _in_sandbox,
+        "Sandbox mode is on: only the recipients it lists get real messages.",
+        "Leave SANDBOX_RECIPIENTS out where everybody shall get theirs.",
     ),
 )

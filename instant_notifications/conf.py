@@ -4,6 +4,7 @@ A host writes one dict, ``INSTANT_NOTIFICATIONS``. Each access reads through to 
 ``override_settings`` works and nothing is ever stale.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -95,6 +96,11 @@ def _not_negative(value: object) -> bool:
     return _number(value) and value >= 0
 
 
+def _recipient(value: str) -> bool:
+    """A number as it is stored, an address, or a domain with its ``@``."""
+    return re.fullmatch(r"\+[\d ]+|[^@\s]*@[^@\s]+", value) is not None
+
+
 def _one_of(*words: str) -> Callable[[Any], bool]:
     return lambda value: value in words
 
@@ -132,6 +138,30 @@ class Settings:
         "Seconds one hand-over may take in all, whatever the number of gateways. "
         "A reservation's lease is twice this.",
         _positive,
+    )
+    CIRCUIT_FAILURES = Setting[int | None](
+        "CIRCUIT_FAILURES",
+        5,
+        "After so many failures in a row, by its own fault, a gateway is passed over for a while; "
+        "`None`: never.",
+        _or_none(lambda value: type(value) is int and value > 0),
+    )
+    CIRCUIT_PAUSE = Setting[float](
+        "CIRCUIT_PAUSE",
+        30.0,
+        "Seconds a failing gateway is passed over before one message tries it again.",
+        _positive,
+    )
+    SANDBOX_RECIPIENTS = Setting[Sequence[str] | None](
+        "SANDBOX_RECIPIENTS",
+        None,
+        "For test environments: only these numbers (`+4799999999`), addresses and domains "
+        "(`@example.com`) get real messages, all others go to `SANDBOX_GATEWAY`; `None`: no "
+        "sandbox.",
+        _or_none(lambda value: _texts(value) and all(map(_recipient, value))),
+    )
+    SANDBOX_GATEWAY = Setting[str](
+        "SANDBOX_GATEWAY", "simulator", "The gateway that the sandbox keeps messages in.", _text
     )
     WAIT_FOR_DUPLICATE = Setting[float | None](
         "WAIT_FOR_DUPLICATE",

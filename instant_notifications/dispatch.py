@@ -7,15 +7,16 @@ its pool.
 import json
 import logging
 import math
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import Final
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from instant_notifications import privacy
+from instant_notifications import health, privacy
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import (
     HandoverFailed,
@@ -25,10 +26,10 @@ from instant_notifications.exceptions import (
     Unavailable,
 )
 from instant_notifications.gateways import BaseGateway, Message, Receipt, gateways
-from instant_notifications.models import Delivery, primary
+from instant_notifications.models import Delivery, GatewayState, primary
 from instant_notifications.receipts import match_kept_receipts
-from instant_notifications.record import Change, record_status
-from instant_notifications.statuses import WORDS, Cause, Channel, Handover, is_word_of
+from instant_notifications.record import Call, Change, record_status
+from instant_notifications.statuses import WORDS, Cause, Channel, Handover, Outcome, is_word_of
 
 logger = logging.getLogger("instant_notifications")
 
@@ -62,13 +63,20 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
 
     Returns it as recorded; raises one of the three failures once that is recorded.
     """
-    attempt = delivery.attempts
-    release_pooled_connection()
+    walk = _Walk(delivery, _kept_in_sandbox(delivery, route))
     try:
-        gateway, receipt = _walk(delivery, route)
+        return _hand_over(delivery, walk)
+    finally:
+        walk.tell_health()
+
+
+def _hand_over(delivery: Delivery, walk: "_Walk") -> Delivery:
+    attempt = delivery.attempts
+    try:
+        gateway, receipt = walk.to_a_taker()
     except HandoverFailed as failure:
         change = _change_for(failure, delivery, attempt)
-        recorded = _record(delivery, change)
+        recorded = _record(delivery, replace(change, calls=walk.calls))
         if recorded.handover == Handover.TAKEN:
             return recorded  # a receipt, or another attempt, knows better
         if recorded.handover == Handover.UNKNOWN and not isinstance(failure, OutcomeUnknown):
@@ -80,6 +88,7 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
         status=_own_word(delivery, receipt.status, words.accepted),
         handover=Handover.TAKEN,
         attempt=attempt,
+        calls=walk.calls,
         last_word=not gateway.reports_receipts,
         gateway=gateway.alias,
         gateway_reference=receipt.gateway_reference,
@@ -87,6 +96,21 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
     )
     recorded = _record(delivery, change)
     return _with_early_receipts(recorded) if gateway.reports_receipts else recorded
+
+
+def _kept_in_sandbox(delivery: Delivery, route: Sequence[str]) -> Sequence[str]:
+    """The route itself only where the recipient may get real messages."""
+    allowed = settings.SANDBOX_RECIPIENTS
+    if allowed is None or _is_among(delivery.destination or "", allowed):
+        return route
+    return [settings.SANDBOX_GATEWAY]
+
+
+def _is_among(destination: str, allowed: Sequence[str]) -> bool:
+    written = {"".join(each.split()).casefold() for each in allowed}
+    folded = destination.casefold()
+    domain = "@" + folded.rpartition("@")[2]
+    return folded in written or ("@" in folded and domain in written)
 
 
 def _with_early_receipts(delivery: Delivery) -> Delivery:
@@ -127,19 +151,91 @@ def release_pooled_connection() -> None:
         connection.close()
 
 
-def _walk(delivery: Delivery, route: Sequence[str]) -> tuple[BaseGateway, Receipt]:
-    deadline = monotonic() + settings.HANDOVER_BUDGET
-    failure = Unavailable("out of time")
-    for alias in route:
+class _Walk:
+    """The way of one message along its route, within the budget."""
+
+    def __init__(self, delivery: Delivery, route: Sequence[str]) -> None:
+        self.calls: Sequence[Call] = ()
+        self._delivery, self._route = delivery, route
+        self._deadline = monotonic() + settings.HANDOVER_BUDGET
+        self._states: Mapping[str, GatewayState] = {}
+        self._faults: dict[str, str | None] = {}
+
+    def to_a_taker(self) -> tuple[BaseGateway, Receipt]:
+        """Who took it, and their receipt. It goes on to the next only where nothing was sent."""
         try:
-            gateway = gateways[alias]
-            return gateway, gateway.hand_over(_message(delivery, gateway, deadline))
-        except Unavailable as unavailable:
-            failure = unavailable
-        except NotConfigured:
-            logger.exception("gateway not configured gateway=%s", alias)
-            failure = Unavailable("not configured")
-    raise failure
+            self._states = health.states_of(self._route)
+        except (DatabaseError, InterfaceError) as error:
+            raise Unavailable(f"database: {type(error).__name__}", retry_after=1) from None
+        failure: Unavailable | None = None
+        for alias in self._route:
+            try:
+                return self._ask(alias)
+            except Unavailable as unavailable:
+                failure = unavailable if unavailable.gateway or not failure else failure
+        raise failure or Unavailable("no route")
+
+    def tell_health(self) -> None:
+        health.learn(self._faults, self._states)
+
+    def _ask(self, alias: str) -> tuple[BaseGateway, Receipt]:
+        started_at, began = timezone.now(), monotonic()
+        failure: HandoverFailed | None = None
+        try:
+            gateway = _gateway(alias)
+            message = _message(self._delivery, gateway, self._deadline)
+            health.require_well(self._states.get(alias))
+            release_pooled_connection()
+            return gateway, gateway.hand_over(message)
+        except HandoverFailed as failed:
+            failure = failed
+            raise
+        finally:
+            self._note(alias, failure, started_at, timedelta(seconds=monotonic() - began))
+
+    def _note(
+        self, alias: str, failure: HandoverFailed | None, started_at: datetime, duration: timedelta
+    ) -> None:
+        passed_over = isinstance(failure, health.PassedOver)
+        if failure and not (failure.gateway or passed_over):
+            return  # it never came to this gateway
+        call = Call(
+            gateway=alias,
+            started_at=started_at,
+            duration=duration,
+            outcome=_outcome(failure),
+            reason=failure.reason if failure else "",
+        )
+        self.calls = (*self.calls, call)
+        if not passed_over:
+            self._faults[alias] = (
+                failure.reason if failure and not failure.only_this_message else None
+            )
+
+
+def _outcome(failure: HandoverFailed | None) -> Outcome:
+    if failure is None:
+        return Outcome.TAKEN
+    kinds = (kind for kind in type(failure).__mro__ if kind in _OUTCOMES)
+    return _OUTCOMES[next(kinds, OutcomeUnknown)]
+
+
+_OUTCOMES: Final[Mapping[type, Outcome]] = {
+    Rejected: Outcome.REFUSED,
+    Unavailable: Outcome.NOT_SENT,
+    OutcomeUnknown: Outcome.UNKNOWN,
+    health.PassedOver: Outcome.PASSED_OVER,
+}
+
+
+def _gateway(alias: str) -> BaseGateway:
+    try:
+        return gateways[alias]
+    except NotConfigured:
+        logger.exception("gateway not configured gateway=%s", alias)
+        failure = Unavailable("not configured")
+        failure.gateway = alias
+        raise failure from None
 
 
 def _message(delivery: Delivery, gateway: BaseGateway, deadline: float) -> Message:
@@ -153,6 +249,7 @@ def _message(delivery: Delivery, gateway: BaseGateway, deadline: float) -> Messa
     if not (delivery.destination and delivery.content):
         raise Rejected("erased", status=WORDS[Channel(delivery.channel)].failed)
     unit = gateway.time_to_live_unit
+    shortest = max(unit, gateway.shortest_time_to_live)
     content = json.loads(delivery.content)
     is_sms = delivery.channel == Channel.SMS
     default_sender = settings.DEFAULT_SMS_SENDER if is_sms else settings.DEFAULT_EMAIL_SENDER
@@ -164,9 +261,9 @@ def _message(delivery: Delivery, gateway: BaseGateway, deadline: float) -> Messa
         sender=content["sender"] or default_sender,
         subject=content.get("subject", ""),
         content_type=content.get("content_type", "Plain"),
-        time_to_live=max(unit, math.floor(life / unit) * unit),
+        time_to_live=max(shortest, math.floor(life / unit) * unit),
         attempt=delivery.attempts,
-        timeout=timeout,
+        timeout=min(timeout, gateway.timeout or timeout),
     )
 
 

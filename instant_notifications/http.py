@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -102,6 +103,21 @@ def request(
     except Exception as error:  # noqa: BLE001 (nothing has left yet, whatever is wrong)
         raise NotSent(f"not a request: {type(error).__name__}") from None
     return _Exchange(session, prepared, timeout).hold()
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody can listen in: it is https, or http that does not leave this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if parts.scheme == "http":
+        return host in _LOOPBACK
+    return parts.scheme == "https" and bool(host)
+
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class _Exchange:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from instant_notifications import feed, signals
-from instant_notifications.models import Delivery, GatewayCall, Shipment, StatusEvent, primary
+from instant_notifications.models import Delivery, Shipment, StatusEvent, primary
 from instant_notifications.models.orders import PART_LENGTH, REFERENCE_LENGTH
 from instant_notifications.statuses import (
     STAGES,
@@ -22,6 +22,7 @@ from instant_notifications.statuses import (
     Cause,
     Channel,
     Handover,
+    Outcome,
     ShipmentType,
     Stage,
     is_final,
@@ -44,6 +45,9 @@ _MOVING: Final = (
 )
 """What changes in the life of a delivery."""
 
+_TOLD: Final = frozenset({"status", "handover"})
+"""What the history has a line about, whoever moved it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -52,7 +56,7 @@ class Call:
     gateway: str
     started_at: datetime
     duration: timedelta = timedelta(0)
-    outcome: GatewayCall.Outcome
+    outcome: Outcome
     reason: str = ""
 
 
@@ -171,7 +175,7 @@ def _write(seen: Delivery, change: Change) -> Delivery | None:
     now = timezone.now()
     step = _step(seen, change, now)
     if step is None:
-        GatewayCall.objects.using(primary()).bulk_create(_calls(seen, change))
+        _append_to_history(_lines_of(change.calls, seen, change))
         return seen
     return step.after if _save(step, now) else None
 
@@ -221,10 +225,7 @@ def _follow_up(steps: Sequence[_Step], now: datetime) -> None:
         step.after.revision = step.seen.revision + 1
         for name, value in step.columns(now).items():
             setattr(step.after, name, value)
-    calls = [call for step in steps for call in _calls(step.seen, step.change)]
-    GatewayCall.objects.using(primary()).bulk_create(calls)
-    events = [_event(step, now) for step in steps if _belongs_into_history(step)]
-    StatusEvent.objects.using(primary()).bulk_create(events)
+    _append_to_history(line for step in steps for line in _lines(step, now))
     for step in steps:
         if step.after.status != step.seen.status:
             signals.send_on_commit(
@@ -235,10 +236,6 @@ def _follow_up(steps: Sequence[_Step], now: datetime) -> None:
                 cause=step.change.cause,
             )
     feed.tell([step.after for step in steps if _concerns_the_feed(step)], now)
-
-
-def _belongs_into_history(step: _Step) -> bool:
-    return step.change.cause is Cause.RECEIPT or not {"status", "handover"}.isdisjoint(step.moved())
 
 
 def _concerns_the_feed(step: _Step) -> bool:
@@ -342,35 +339,52 @@ def _corrects_expiry(delivery: Delivery, change: Change) -> bool:
     return STAGES[delivery.status] is Stage.EXPIRED and change.cause is not Cause.EXPIRY
 
 
-def _event(step: _Step, now: datetime) -> StatusEvent:
+def _append_to_history(lines: Iterable[StatusEvent]) -> None:
+    StatusEvent.objects.using(primary()).bulk_create(lines)
+
+
+def _lines(step: _Step, now: datetime) -> Iterator[StatusEvent]:
+    """What the history is to say: a line for each gateway called, and one for the change itself.
+
+    The last call and the change share a line where they tell of the same gateway.
+    """
     change = step.change
-    return StatusEvent(
-        delivery=step.after,
-        at=now,
-        from_status=step.seen.status,
-        to_status=step.after.status,
-        cause=change.cause,
-        attempt=change.attempt,
-        gateway=change.gateway,
-        gateway_word=storable(change.gateway_word),
-        reported_status=change.reported_status,
-        part=storable(change.part, PART_LENGTH),
-    )
+    telling = change.cause is Cause.RECEIPT or not _TOLD.isdisjoint(step.moved())
+    shared = telling and change.calls and change.calls[-1].gateway == change.gateway
+    yield from _lines_of(change.calls[:-1] if shared else change.calls, step.seen, change)
+    if telling:
+        yield StatusEvent(
+            delivery=step.after,
+            at=now,
+            from_status=step.seen.status,
+            to_status=step.after.status,
+            cause=change.cause,
+            attempt=change.attempt,
+            gateway=change.gateway,
+            gateway_word=storable(change.gateway_word),
+            reported_status=change.reported_status,
+            part=storable(change.part, PART_LENGTH),
+            **(_columns(change.calls[-1]) if shared else {}),
+        )
 
 
-def _calls(delivery: Delivery, change: Change) -> Sequence[GatewayCall]:
-    return [
-        GatewayCall(
+def _lines_of(calls: Iterable[Call], delivery: Delivery, change: Change) -> Iterator[StatusEvent]:
+    for call in calls:
+        yield StatusEvent(
             delivery=delivery,
+            at=call.started_at + call.duration,
+            from_status=delivery.status,
+            to_status=delivery.status,
+            cause=change.cause,
             attempt=change.attempt,
             gateway=call.gateway,
-            started_at=call.started_at,
-            duration=call.duration,
-            outcome=call.outcome,
-            reason=storable(call.reason),
+            gateway_word=storable(call.reason),
+            **_columns(call),
         )
-        for call in change.calls
-    ]
+
+
+def _columns(call: Call) -> dict[str, Any]:
+    return {"outcome": call.outcome, "started_at": call.started_at, "duration": call.duration}
 
 
 def _is_news(delivery: Delivery, change: Change) -> bool:

@@ -41,6 +41,18 @@ class Handover(StrEnum):
     """It may have been sent; nobody can tell yet."""
 
 
+class Outcome(StrEnum):
+    """What came of one gateway in a hand-over."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    NOT_SENT = "not_sent"
+    """It was asked and certainly did not send it."""
+    UNKNOWN = "unknown"
+    PASSED_OVER = "passed_over"
+    """It was not asked."""
+
+
 class Cause(StrEnum):
     """Why a status changed."""
 

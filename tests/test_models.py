@@ -273,8 +273,11 @@ def _thousand(_: int) -> Iterable[UUID]:
     return [uuid7() for _ in range(1000)]
 
 
+NATURAL_KEYS = {"name", "alias", "gateway"}
+
+
 @pytest.mark.parametrize("label", ["instant_notifications", "instant_notifications_simulator"])
 def test_no_model_leans_on_the_hosts_default_key(label: str) -> None:
     for model in apps.get_app_config(label).get_models():
         key = model._meta.pk
-        assert isinstance(key, BigAutoField | UUIDField) or key.name == "name", model
+        assert isinstance(key, BigAutoField | UUIDField) or key.name in NATURAL_KEYS, model

@@ -2,7 +2,7 @@
 
 from instant_notifications.models.databases import primary
 from instant_notifications.models.feed import FeedEntry, Organisation
-from instant_notifications.models.gateways import FeedCursor, GatewayCall, GatewayState
+from instant_notifications.models.gateways import FeedCursor, GatewayState
 from instant_notifications.models.identifiers import uuid7
 from instant_notifications.models.orders import (
     Delivery,
@@ -19,7 +19,6 @@ __all__ = [
     "DeliveryQuerySet",
     "FeedCursor",
     "FeedEntry",
-    "GatewayCall",
     "GatewayState",
     "IdempotencyRecord",
     "Order",

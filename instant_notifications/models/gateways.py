@@ -1,37 +1,9 @@
-"""What is known of the gateways: whom each message was given to, who is well, what was read."""
+"""What is known of the gateways: who is well, and how far their feeds were read."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from instant_notifications.models.orders import ALIAS_LENGTH, REFERENCE_LENGTH, Delivery
-
-
-class GatewayCall(models.Model):
-    """One line of a hand-over: a gateway that was asked to take a message, and what came of it."""
-
-    class Outcome(models.TextChoices):
-        TAKEN = "taken", _("taken")
-        REFUSED = "refused", _("refused for good")
-        NOT_SENT = "not_sent", _("certainly not sent")
-        UNKNOWN = "unknown", _("may have been sent")
-        PASSED_OVER = "passed_over", _("not asked")
-
-    delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="gateway_calls")
-    attempt = models.PositiveIntegerField(null=True)
-    """Which of the delivery's hand-overs this belongs to."""
-    gateway = models.CharField(max_length=ALIAS_LENGTH)
-    started_at = models.DateTimeField()
-    duration = models.DurationField()
-    outcome = models.CharField(max_length=16, choices=Outcome)
-    reason = models.CharField(max_length=REFERENCE_LENGTH, blank=True)
-
-    class Meta:
-        verbose_name = _("gateway call")
-        verbose_name_plural = _("gateway calls")
-        indexes = [models.Index(fields=["gateway", "started_at"], name="instant_call_gateway")]
-
-    def __str__(self) -> str:
-        return f"{self.gateway} {self.outcome}"
+from instant_notifications.models.orders import ALIAS_LENGTH, REFERENCE_LENGTH
 
 
 class GatewayState(models.Model):
@@ -43,7 +15,7 @@ class GatewayState(models.Model):
     last_failure = models.CharField(max_length=REFERENCE_LENGTH, blank=True)
     last_failure_at = models.DateTimeField(null=True)
     passed_over_until = models.DateTimeField(null=True)
-    """It has failed too often: until then it is not asked, and after that by one message at once."""
+    """It has failed too often: until then it is not asked, then by one message at a time."""
     switched_off_at = models.DateTimeField(null=True)
     """An operator wants nothing sent by it."""
     switched_off_by = models.CharField(max_length=150, blank=True)

@@ -14,7 +14,15 @@ from instant_notifications.fields import EncryptedTextField
 from instant_notifications.models.databases import primary
 from instant_notifications.models.identifiers import uuid7
 from instant_notifications.rules import MAX_REFERENCE_LENGTH
-from instant_notifications.statuses import STAGES, WORDS, Cause, Channel, Handover, ShipmentType
+from instant_notifications.statuses import (
+    STAGES,
+    WORDS,
+    Cause,
+    Channel,
+    Handover,
+    Outcome,
+    ShipmentType,
+)
 
 STATUS_LENGTH = 40
 DIGEST_LENGTH = 64
@@ -231,7 +239,7 @@ class Delivery(models.Model):
 
 
 class StatusEvent(models.Model):
-    """One line of a delivery's history."""
+    """One line of a delivery's history: a change, a call of a gateway, a receipt."""
 
     delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="events")
     at = models.DateTimeField(default=timezone.now)
@@ -240,6 +248,10 @@ class StatusEvent(models.Model):
     cause = models.CharField(max_length=16, choices=choices(Cause))
     attempt = models.PositiveIntegerField(null=True)
     gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
+    outcome = models.CharField(max_length=16, choices=choices(Outcome), blank=True)
+    """Of a line about a gateway that was to take the message: what came of it."""
+    started_at = models.DateTimeField(null=True)
+    duration = models.DurationField(null=True)
     gateway_word = models.CharField(_("gateway's own word"), max_length=255, blank=True)
     reported_status = models.CharField(max_length=STATUS_LENGTH, blank=True)
     """Our word for what a receipt said, whether or not the delivery came to show it."""

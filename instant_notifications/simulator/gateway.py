@@ -61,14 +61,14 @@ class SimulatorGateway(BaseGateway):
             case Answer.REFUSED:
                 raise Rejected("simulated refusal", status=REFUSAL[message.channel])
             case Answer.DOWN:
-                raise Unavailable("simulated outage")
+                raise Unavailable("simulated outage", only_this_message=True)
             case Answer.FLAKY if message.attempt == 1:
-                raise Unavailable("simulated outage")
+                raise Unavailable("simulated outage", only_this_message=True)
             case Answer.LOST:
-                raise OutcomeUnknown("simulated time-out")
+                raise OutcomeUnknown("simulated time-out", only_this_message=True)
         taken = self._take(message, behaviour)
         if behaviour.answer is Answer.SILENT or not in_time:
-            raise OutcomeUnknown("simulated time-out")
+            raise OutcomeUnknown("simulated time-out", only_this_message=True)
         return Receipt(gateway_reference=taken.gateway_reference, word="OK")
 
     def authenticates(self, request: HttpRequest) -> bool:
