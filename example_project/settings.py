@@ -128,6 +128,13 @@ INSTANT_NOTIFICATIONS = {
     "TOKEN_SIGNING_KEY": SECRET_KEY,
 }
 
+# Another service with Altinn's API, for example a second copy of this project, that sends for us.
+if UPSTREAM_URL := env.str("UPSTREAM_URL", default=""):
+    INSTANT_NOTIFICATIONS["GATEWAYS"]["upstream"] = {
+        "BACKEND": "instant_notifications.gateways.altinn.AltinnGateway",
+        "OPTIONS": {"url": UPSTREAM_URL, "token": env.str("UPSTREAM_TOKEN")},
+    }
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

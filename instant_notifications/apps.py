@@ -1,3 +1,5 @@
+from importlib.util import find_spec
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -9,3 +11,14 @@ class InstantNotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         from instant_notifications import checks  # noqa: F401 (registers the checks)
+
+        if find_spec("anymail"):
+            _listen_to_anymail()
+
+
+def _listen_to_anymail() -> None:
+    from anymail.signals import tracking
+
+    from instant_notifications.webhooks import take_tracking_event
+
+    tracking.connect(take_tracking_event, dispatch_uid="instant_notifications")

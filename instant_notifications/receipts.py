@@ -1,6 +1,7 @@
 """What gateways say later: find the message, keep what comes too early, let ``record`` write it."""
 
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -8,7 +9,7 @@ from django.db import transaction
 from instant_notifications.gateways import Receipt
 from instant_notifications.models import Delivery, UnmatchedReceipt, primary
 from instant_notifications.models.orders import PART_LENGTH
-from instant_notifications.record import Change, record_status, storable
+from instant_notifications.record import Change, record_all, record_status, storable
 from instant_notifications.statuses import STAGES, Cause, Handover, is_word_of, may_be_reported
 
 _PARTS: Final = range(1, 256)
@@ -51,6 +52,47 @@ def match_kept(kept: UnmatchedReceipt) -> Delivery | None:
         return record_status(delivery, _change_for(delivery, kept.gateway, receipt))
 
 
+def record_receipts(gateway: str, said: Sequence[Receipt]) -> int:
+    """Write many down at once, in the caller's transaction; how many belong to messages we know.
+
+    The others are kept. A hand-over that is recorded meanwhile is matched with them by the sweep.
+    """
+    found = find_all(gateway, said)
+    known = [(found[each], each) for each in said if each in found]
+    record_all([(delivery.pk, _change_for(delivery, gateway, each)) for delivery, each in known])
+    keep_aside(gateway, [each for each in said if each not in found])
+    return len(known)
+
+
+def find_all(gateway: str, said: Sequence[Receipt]) -> Mapping[Receipt, Delivery]:
+    """The deliveries that receipts belong to: by the gateway's reference, then by ours."""
+    rows = Delivery.objects.using(primary()).only("channel", "gateway_reference")
+    references = {storable(each.gateway_reference) for each in said if each.gateway_reference}
+    theirs = rows.filter(gateway=gateway, gateway_reference__in=references)
+    by_reference = {delivery.gateway_reference: delivery for delivery in theirs}
+    by_id = rows.in_bulk([key for each in said if (key := _our_key(each))])
+    found = {}
+    for each in said:
+        delivery = by_reference.get(storable(each.gateway_reference)) or by_id.get(_our_key(each))
+        if delivery:
+            found[each] = delivery
+    return found
+
+
+def _our_key(receipt: Receipt) -> UUID | None:
+    try:
+        return UUID(receipt.reference)
+    except ValueError:
+        return None
+
+
+def keep_aside(gateway: str, said: Iterable[Receipt]) -> None:
+    """Keep what belongs to no message we know; what is kept already is not kept twice."""
+    UnmatchedReceipt.objects.using(primary()).bulk_create(
+        (UnmatchedReceipt(gateway=gateway, **_kept(each)) for each in said), ignore_conflicts=True
+    )
+
+
 def _find(gateway: str, receipt: Receipt) -> Delivery | None:
     """By the gateway's reference, then by ours."""
     rows = Delivery.objects.as_recorded()
@@ -58,25 +100,28 @@ def _find(gateway: str, receipt: Receipt) -> Delivery | None:
     if receipt.gateway_reference:
         reference = storable(receipt.gateway_reference)
         found = rows.filter(gateway=gateway, gateway_reference=reference).first()
-    if found is None and receipt.reference:
-        try:
-            found = rows.filter(pk=UUID(receipt.reference)).first()
-        except ValueError:
-            return None
+    if found is None and (key := _our_key(receipt)):
+        found = rows.filter(pk=key).first()
     return found
 
 
 def _keep(gateway: str, receipt: Receipt) -> Delivery | None:
+    columns = _kept(receipt)
     kept, _ = UnmatchedReceipt.objects.using(primary()).get_or_create(
-        gateway=gateway,
-        gateway_reference=storable(receipt.gateway_reference),
-        reference=storable(receipt.reference, UnmatchedReceipt.OUR_REFERENCE_LENGTH),
-        word=storable(receipt.word),
-        part=storable(receipt.part, PART_LENGTH),
-        status=receipt.status if receipt.status and receipt.status in STAGES else "",
-        defaults={"parts": _countable(receipt.parts)},
+        gateway=gateway, defaults={"parts": columns.pop("parts")}, **columns
     )
     return match_kept(kept)
+
+
+def _kept(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "gateway_reference": storable(receipt.gateway_reference),
+        "reference": storable(receipt.reference, UnmatchedReceipt.OUR_REFERENCE_LENGTH),
+        "word": storable(receipt.word),
+        "part": storable(receipt.part, PART_LENGTH),
+        "status": receipt.status if receipt.status and receipt.status in STAGES else "",
+        "parts": _countable(receipt.parts),
+    }
 
 
 def _as_it_came(kept: UnmatchedReceipt) -> Receipt:

@@ -6,7 +6,7 @@ It is part of the API's routes. A project without the API may mount it alone:
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig
@@ -139,6 +139,22 @@ def _acknowledge(gateway: BaseGateway, pushed: Sequence[Receipt]) -> HttpRespons
     if not isinstance(answer, HttpResponseBase):
         raise _Refused(503, "no acknowledgement", COME_AGAIN)
     return answer
+
+
+def take_tracking_event(event: Any, esp_name: str, **_: Any) -> None:
+    """Receives anymail's ``tracking``: writes down what an event says of messages of ours.
+
+    Anymail's view has authenticated the push, and calls this for each of its events. What is raised
+    here ends the push with 500, so that the provider repeats it whole; repeats change nothing.
+    """
+    from instant_notifications.gateways.anymail import receipt_from, senders_of  # an extra
+
+    receipt = receipt_from(event)
+    if receipt is None:
+        return
+    for alias in senders_of(event, esp_name):
+        receipts.record_receipt(alias, receipt)
+        logger.info("receipts gateway=%s count=1 failed=0", alias)
 
 
 urlpatterns = [

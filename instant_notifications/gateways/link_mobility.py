@@ -7,7 +7,6 @@ it stands in a table here.
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
 
 from defusedxml.ElementTree import fromstring
@@ -61,7 +60,6 @@ _NOT_NOW: Final = frozenset({429, 503})
 _OUR_FAULT: Final = range(400, 500)
 _UNREADABLE: Final = "unreadable answer"
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _LARGEST_ANSWER: Final = 100_000
 """Bytes; one about a single message is far smaller, and reading more could outlast a time-out."""
 
@@ -143,7 +141,7 @@ class LinkMobilityGateway(BaseGateway):
         )
 
     def check(self) -> Iterator[CheckMessage]:
-        if not _is_safe_from_listeners(self.url):
+        if not http.is_private(self.url):
             yield Error(
                 f"The option 'url' of gateway {self.alias!r} is no https address, so passwords and "
                 "messages would travel in clear.",
@@ -298,15 +296,3 @@ def _markup(content: Content) -> str:
     if isinstance(content, str):
         return content.translate(_ESCAPES)
     return "".join(f"<{tag}>{_markup(inside)}</{tag}>" for tag, inside in content)
-
-
-def _is_safe_from_listeners(url: str) -> bool:
-    """Whether it is https, or http that does not leave this machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return False
-    return bool(host) and (
-        parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
-    )

@@ -9,16 +9,20 @@ import re
 import smtplib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from email.utils import formataddr, parseaddr
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import idna
 from django.conf import settings as django_settings
 from django.core import mail
+from django.core.checks import CheckMessage, Warning  # noqa: A004
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
+from django.db import connections
 
 from instant_notifications.exceptions import (
     HandoverFailed,
@@ -31,7 +35,10 @@ from instant_notifications.gateways.base import BaseGateway, Message, Receipt
 from instant_notifications.gateways.plain_text import plain_text
 from instant_notifications.statuses import Channel
 
+T = TypeVar("T")
+
 _NOT_NOW: Final = 400
+_CLOSING: Final = 421
 _REFUSED: Final = 500
 
 _ABOUT_THE_SESSION: Final = frozenset({500, 502, 503, 504, 530, 534, 535, 538})
@@ -68,16 +75,75 @@ class MailGateway(BaseGateway):
         self.mailer = mailer
 
     def send(self, message: Message) -> Receipt:
-        backend = _open_mailer(self.mailer)
-        email = _compose(message)
+        backend = open_mailer(self.mailer)
+        email = compose(message)
         if isinstance(backend, SmtpBackend):
             _Dialogue(backend, email).hold(message.timeout)
         else:
             _send_by_other(backend, email)
         return Receipt(gateway_reference=email.extra_headers["Message-ID"])
 
+    def check(self) -> Iterator[CheckMessage]:
+        """Anymail hears more of a message than this class would ever ask it for."""
+        kinds = type(open_mailer(self.mailer)).__mro__
+        if any(kind.__module__.startswith("anymail.") for kind in kinds):
+            yield Warning(
+                f"Gateway {self.alias!r} sends by anymail, but hears nothing of its receipts.",
+                hint="Use instant_notifications.gateways.anymail.AnymailGateway.",
+                id="instant_notifications.W009",
+            )
 
-def _open_mailer(alias: str) -> BaseEmailBackend:
+    def probe(self, timeout: float) -> None:
+        """Connect and log on, as for a message; over SMTP, say hello as well."""
+        backend = open_mailer(self.mailer)
+        if isinstance(backend, SmtpBackend):
+            _hold_its_waits(backend, timeout)
+        try:
+            within(timeout, partial(_knock, backend), afterwards=backend.close)
+        except TimeoutError:
+            _hang_up_on(backend)
+            raise Unavailable("no answer in time") from None
+        except Exception as error:  # noqa: BLE001 (whatever it is, nobody could send now)
+            raise _why_it_stays_shut(error) from None
+
+
+def within(timeout: float, work: Callable[[], T], *, afterwards: Callable[[], None]) -> T:
+    """What ``work`` returns or raises; ``TimeoutError`` if it takes longer.
+
+    A thread cannot be stopped: at the deadline the work goes on, unheard. ``afterwards`` runs when
+    it has ended, and nobody waits for that.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except Exception as error:  # noqa: BLE001 (for the one who waits to sort)
+            outcome.set_exception(error)
+        with suppress(Exception):  # a farewell that goes wrong changes nothing
+            afterwards()
+        connections.close_all()  # this thread's: a host's receivers may have used the database
+
+    threading.Thread(target=run, name="mail-backend", daemon=True).start()
+    return outcome.result(timeout)
+
+
+def _knock(backend: BaseEmailBackend) -> None:
+    backend.open()
+    if isinstance(backend, SmtpBackend) and backend.connection is not None:
+        backend.connection.ehlo_or_helo_if_needed()
+
+
+def _why_it_stays_shut(error: Exception) -> NotConfigured | Unavailable:
+    reply = _reply(error)
+    if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= _REFUSED:
+        return NotConfigured(
+            f"The mail server refuses the log-on ({reply}): set user and password."
+        )
+    return Unavailable(reply)
+
+
+def open_mailer(alias: str) -> BaseEmailBackend:
     """What replaces ``get_connection()`` from Django 6.1 on, and that itself before."""
     mailers = getattr(mail, "mailers", None)
     try:
@@ -87,7 +153,7 @@ def _open_mailer(alias: str) -> BaseEmailBackend:
     return backend
 
 
-def _compose(message: Message) -> mail.EmailMultiAlternatives:
+def compose(message: Message) -> mail.EmailMultiAlternatives:
     sender = _sender_in_ascii(message.sender or django_settings.DEFAULT_FROM_EMAIL)
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
     is_html = message.content_type == "Html"
@@ -123,12 +189,17 @@ def _in_ascii(address: str) -> str:
         raise Rejected("domain", status="Email_Failed_InvalidFormat") from None
 
 
-def _send_by_other(backend: BaseEmailBackend, email: mail.EmailMultiAlternatives) -> None:
-    """By a backend that we know nothing of, which keeps its own time-outs."""
+def require_sound_headers(email: mail.EmailMultiAlternatives) -> None:
+    """Refuses what would smuggle in a header of its own."""
     try:
         email.message()
     except ValueError as error:
         raise Rejected(type(error).__name__, status="Email_Failed_InvalidFormat") from None
+
+
+def _send_by_other(backend: BaseEmailBackend, email: mail.EmailMultiAlternatives) -> None:
+    """By a backend that we know nothing of, which keeps its own time-outs."""
+    require_sound_headers(email)
     try:
         sent = backend.send_messages([email])
     except (ConnectionRefusedError, socket.gaierror) as error:
@@ -156,8 +227,7 @@ class _Dialogue:
     def hold(self, timeout: float) -> None:
         if not (self._email.from_email + self._email.to[0]).isascii():
             raise Rejected("SMTPUTF8 is not supported", status="Email_Failed_InvalidFormat")
-        self._backend.timeout = min(timeout, self._backend.timeout or timeout)
-        self._backend.fail_silently = False
+        _hold_its_waits(self._backend, timeout)
         threading.Thread(target=self._session, name="smtp-session", daemon=True).start()
         if not self._ended.wait(timeout):
             self._hang_up()
@@ -210,11 +280,7 @@ class _Dialogue:
     def _hang_up(self) -> None:
         with self._gate:
             self._cut_off = True
-        connecting = getattr(self._backend, "_partial_connection", None)
-        connection = self._backend.connection or connecting
-        if connection is not None and connection.sock is not None:
-            with suppress(OSError):  # it may have ended by itself
-                connection.sock.shutdown(socket.SHUT_RDWR)
+        _hang_up_on(self._backend)
 
     def _meaning_of(self, error: Exception) -> HandoverFailed:
         reply = _reply(error)
@@ -225,10 +291,27 @@ class _Dialogue:
             if code >= _REFUSED and code not in _ABOUT_THE_SESSION:
                 return Rejected(reply, status=_refusal(error, reply))
             if code >= _NOT_NOW:
-                return Unavailable(reply)
+                # Greylisted, or its mailbox is full; 421 and words about the session are for all.
+                only_this = code < _REFUSED and code != _CLOSING
+                return Unavailable(reply, only_this_message=only_this)
         if isinstance(error, ValueError) and not self._text_begun:
             return Rejected(reply, status="Email_Failed_InvalidFormat")
         return (OutcomeUnknown if self._text_begun else Unavailable)(reply)
+
+
+def _hold_its_waits(backend: SmtpBackend, timeout: float) -> None:
+    backend.timeout = min(timeout, backend.timeout or timeout)
+    backend.fail_silently = False
+
+
+def _hang_up_on(backend: BaseEmailBackend) -> None:
+    """Cut the session off, so that nobody waits on it for ever; nothing to do but for SMTP."""
+    names = ("connection", "_partial_connection")
+    connection = next(filter(None, (getattr(backend, name, None) for name in names)), None)
+    sock = getattr(connection, "sock", None)
+    if sock is not None:
+        with suppress(OSError):  # it may have ended by itself
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _reply(error: Exception) -> str:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
 
 from instant_notifications.exceptions import (
     HandoverFailed,
@@ -337,7 +338,9 @@ def test_a_refused_text_is_final(server: MailServer, step: Step, reply: str, sta
 @pytest.mark.parametrize("step", [Step.MAIL, Step.RCPT, Step.DATA, Step.DOT])
 def test_not_now_is_not_sent(server: MailServer, step: Step, reply: str) -> None:
     server.on(step, say(reply))
-    assert isinstance(failure_of(GOOD), Unavailable)
+    failure = failure_of(GOOD)
+    assert isinstance(failure, Unavailable)
+    assert failure.only_this_message is not reply.startswith("421")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +358,9 @@ def test_a_reply_about_our_session_is_not_the_end_of_the_message(
     server: MailServer, step: Step, reply: str
 ) -> None:
     server.on(step, say(reply))
-    assert isinstance(failure_of(GOOD), Unavailable)
+    failure = failure_of(GOOD)
+    assert isinstance(failure, Unavailable)
+    assert not failure.only_this_message
     assert not server.mails
 
 
@@ -712,3 +717,89 @@ def test_a_good_message_follows_a_failed_one(server: MailServer) -> None:
         gateway.hand_over(HASTY)
     server.on(Step.DOT, say("250 taken"))
     assert gateway.hand_over(GOOD).gateway_reference
+
+
+class TestProbe:
+    def failure(self, timeout: float = PATIENCE) -> NotConfigured | Unavailable:
+        started = monotonic()
+        with pytest.raises((NotConfigured, Unavailable)) as raised:
+            MailGateway("mail").probe(timeout)
+        assert monotonic() - started < timeout + GRACE
+        assert raised.value.__cause__ is None
+        return raised.value
+
+    @pytest.mark.parametrize("farewell", [say("221 goodbye"), stay_silent])
+    def test_a_good_server_is_logged_on_to_and_given_nothing(
+        self, server: MailServer, settings: Any, farewell: smtp.Reaction
+    ) -> None:
+        with_login(settings, server, "secret")
+        server.on(Step.QUIT, farewell)
+        MailGateway("mail").probe(PATIENCE)
+        server.wait_for(Step.QUIT)
+        assert (server.times(Step.AUTH), server.times(Step.MAIL)) == (1, 0)
+
+    @pytest.mark.parametrize(
+        ("step", "reaction", "kind"),
+        [
+            (Step.AUTH, say("535 5.7.8 wrong"), NotConfigured),
+            (Step.AUTH, say("454 4.7.0 later"), Unavailable),
+            (Step.AUTH, stay_silent, Unavailable),
+            (Step.GREETING, say("554 go away"), Unavailable),
+            (Step.GREETING, hang_up, Unavailable),
+            (Step.EHLO, smtp.dribble("250-" + "x" * 60, pause=0.1), Unavailable),
+        ],
+    )
+    def test_what_is_wrong_is_told(
+        self,
+        server: MailServer,
+        settings: Any,
+        step: Step,
+        reaction: smtp.Reaction,
+        kind: type[Exception],
+    ) -> None:
+        with_login(settings, server, "secret")
+        server.on(step, reaction)
+        assert type(self.failure()) is kind
+        assert reaction is stay_silent or server.wait_until_all_have_left()
+
+    def test_a_refused_hello_is_told_without_a_log_on(self, server: MailServer) -> None:
+        server.on(Step.EHLO, say("550 blocked"))
+        server.on(Step.HELO, say("550 blocked"))
+        assert str(self.failure()) == str(Unavailable("550"))
+
+    def test_nobody_there(self, settings: Any) -> None:
+        use_mail_backend(settings, smtp.SMTP, host="127.0.0.1", port=smtp.free_port())
+        assert isinstance(self.failure(), Unavailable)
+
+    def test_a_backend_that_cannot_be_made(self, settings: Any) -> None:
+        use_mail_backend(settings, "no.such.backend.Mail")
+        with pytest.raises(NotConfigured):
+            MailGateway("mail").probe(PATIENCE)
+
+    @pytest.mark.parametrize("name", ["Slow", "Closed"])
+    def test_one_of_another_kind_that_does_not_open(self, name: str, settings: Any) -> None:
+        use_mail_backend(settings, f"{__name__}.{name}")
+        assert isinstance(self.failure(), Unavailable)
+
+    def test_one_of_another_kind_that_opens(self, settings: Any) -> None:
+        use_mail_backend(settings, LOCMEM)
+        MailGateway("mail").probe(PATIENCE)
+
+
+class Slow(BaseEmailBackend):
+    def open(self) -> bool:
+        time.sleep(PATIENCE + 2 * GRACE)
+        return True
+
+
+class Closed(BaseEmailBackend):
+    def open(self) -> bool:
+        raise ConnectionRefusedError
+
+
+def test_a_backend_of_anymails_is_better_used_by_its_own_gateway(settings: Any) -> None:
+    assert list(MailGateway("mail").check()) == []
+    use_mail_backend(settings, "anymail.backends.test.EmailBackend")
+    (warning,) = MailGateway("mail").check()
+    assert warning.id == "instant_notifications.W009"
+    assert "AnymailGateway" in str(warning.hint)
