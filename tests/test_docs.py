@@ -62,13 +62,15 @@ def named(block: Block) -> str:
 
 
 def test_every_block_says_how_it_is_run() -> None:
-    roles = {"settings.py", "urls.py", "python"}
+    roles = {"settings.py", "production settings.py", "urls.py", "python"}
     for block in blocks():
         known = block.role in roles or block.role.startswith("module: ")
         assert known if block.language == "python" else block.language == "sh", named(block)
 
 
-@pytest.mark.parametrize("block", of_role("settings.py"), ids=named)
+@pytest.mark.parametrize(
+    "block", [*of_role("settings.py"), *of_role("production settings.py")], ids=named
+)
 def test_settings_snippets_pass_the_system_checks(block: Block, settings: Any) -> None:
     before = {"GATEWAYS": {"simulator": {}}}
     namespace: dict[str, Any] = {
@@ -243,8 +245,8 @@ def test_the_table_of_settings_is_the_code() -> None:
 
 
 def test_every_check_is_documented_and_every_documented_check_exists() -> None:
-    source = (ROOT / "instant_notifications" / "checks.py").read_text()
-    in_code = set(re.findall(r"\b([EW]\d{3})\b", source))
+    files = (ROOT / "instant_notifications").rglob("*.py")
+    in_code = {id_ for file in files for id_ in re.findall(r"\b([EW]\d{3})\b", file.read_text())}
     page = (ROOT / "docs" / "settings.md").read_text()
     assert set(re.findall(r"instant_notifications\.([EW]\d{3})", page)) == in_code
 
