@@ -60,9 +60,10 @@ class DeliveryInline(ReadOnly, admin.StackedInline):  # type: ignore[type-arg]
 
 
 def _line(event: StatusEvent) -> str:
-    said = f" ({event.gateway}: {event.gateway_word})" if event.gateway_word else ""
+    said = f" ({event.gateway}: {event.gateway_word or '-'})" if event.gateway else ""
     part = f" part {event.part}" if event.part else ""
-    return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event}  {event.cause}{part}{said}"
+    call = f" {event.outcome} after {event.duration.total_seconds():.2f} s" if event.duration else ""
+    return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event}  {event.cause}{call}{part}{said}"
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]

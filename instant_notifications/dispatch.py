@@ -182,7 +182,7 @@ class _Walk:
         started_at, began = timezone.now(), monotonic()
         failure: HandoverFailed | None = None
         try:
-            gateway = _gateway(alias)
+            gateway = _gateway(alias, self._delivery.channel)
             message = _message(self._delivery, gateway, self._deadline)
             health.require_well(self._states.get(alias))
             release_pooled_connection()
@@ -228,14 +228,17 @@ _OUTCOMES: Final[Mapping[type, Outcome]] = {
 }
 
 
-def _gateway(alias: str) -> BaseGateway:
+def _gateway(alias: str, channel: str) -> BaseGateway:
     try:
-        return gateways[alias]
+        gateway = gateways[alias]
+        if channel not in gateway.channels:
+            raise NotConfigured(f"Gateway {alias!r} cannot carry {channel}.")
     except NotConfigured:
         logger.exception("gateway not configured gateway=%s", alias)
         failure = Unavailable("not configured")
         failure.gateway = alias
         raise failure from None
+    return gateway
 
 
 def _message(delivery: Delivery, gateway: BaseGateway, deadline: float) -> Message:

@@ -21,8 +21,8 @@ from django.db.models import QuerySet
 
 from instant_notifications import record, upkeep
 from instant_notifications.gateways import Receipt
-from instant_notifications.management import upkeep as upkeep_command
 from instant_notifications.management.commands import expire_notifications, purge_notifications
+from instant_notifications.management.lasting import stopped_by_signal
 from instant_notifications.models import Delivery, UnmatchedReceipt
 from instant_notifications.receipts import record_receipt
 from instant_notifications.upkeep import Chore, Tally
@@ -503,7 +503,7 @@ def hears_a_signal(lines: int) -> bool:
             stop()
         return ask
 
-    with upkeep_command._stopped_by_signal() as asked:
+    with stopped_by_signal() as asked:
         previous = sys.gettrace()
         sys.settrace(ask)
         try:
