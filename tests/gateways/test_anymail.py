@@ -15,6 +15,9 @@ from types import ModuleType
 from typing import Any, Final
 
 import pytest
+
+pytest.importorskip("anymail", reason="the extra `anymail` is not installed")
+
 from anymail import exceptions, signals
 from anymail.backends.test import EmailBackend
 from anymail.message import AnymailRecipientStatus
