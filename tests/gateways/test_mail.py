@@ -799,6 +799,7 @@ class Closed(BaseEmailBackend):
 
 def test_a_backend_of_anymails_is_better_used_by_its_own_gateway(settings: Any) -> None:
     assert list(MailGateway("mail").check()) == []
+    pytest.importorskip("anymail", reason="the extra `anymail` is not installed")
     use_mail_backend(settings, "anymail.backends.test.EmailBackend")
     (warning,) = MailGateway("mail").check()
     assert warning.id == "instant_notifications.W009"
