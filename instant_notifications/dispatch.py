@@ -180,37 +180,33 @@ class _Walk:
 
     def _ask(self, alias: str) -> tuple[BaseGateway, Receipt]:
         started_at, began = timezone.now(), monotonic()
-        failure: HandoverFailed | None = None
         try:
             gateway = _gateway(alias, self._delivery.channel)
             message = _message(self._delivery, gateway, self._deadline)
             health.require_well(self._states.get(alias))
             release_pooled_connection()
-            return gateway, gateway.hand_over(message)
-        except HandoverFailed as failed:
-            failure = failed
+            receipt = gateway.hand_over(message)
+        except HandoverFailed as failure:
+            if failure.gateway or isinstance(failure, health.PassedOver):
+                self._note(alias, failure, started_at, monotonic() - began)
             raise
-        finally:
-            self._note(alias, failure, started_at, timedelta(seconds=monotonic() - began))
+        self._note(alias, None, started_at, monotonic() - began)
+        return gateway, receipt
 
     def _note(
-        self, alias: str, failure: HandoverFailed | None, started_at: datetime, duration: timedelta
+        self, alias: str, failure: HandoverFailed | None, started_at: datetime, seconds: float
     ) -> None:
-        passed_over = isinstance(failure, health.PassedOver)
-        if failure and not (failure.gateway or passed_over):
-            return  # it never came to this gateway
         call = Call(
             gateway=alias,
             started_at=started_at,
-            duration=duration,
+            duration=timedelta(seconds=seconds),
             outcome=_outcome(failure),
             reason=failure.reason if failure else "",
         )
         self.calls = (*self.calls, call)
-        if not passed_over:
-            self._faults[alias] = (
-                failure.reason if failure and not failure.only_this_message else None
-            )
+        if call.outcome is not Outcome.PASSED_OVER:
+            provider_is_well = failure is None or failure.only_this_message
+            self._faults[alias] = None if provider_is_well else call.reason
 
 
 def _outcome(failure: HandoverFailed | None) -> Outcome:
@@ -230,14 +226,18 @@ _OUTCOMES: Final[Mapping[type, Outcome]] = {
 
 def _gateway(alias: str, channel: str) -> BaseGateway:
     try:
-        gateway = gateways[alias]
-        if channel not in gateway.channels:
-            raise NotConfigured(f"Gateway {alias!r} cannot carry {channel}.")
+        return _carrier(alias, channel)
     except NotConfigured:
         logger.exception("gateway not configured gateway=%s", alias)
         failure = Unavailable("not configured")
         failure.gateway = alias
         raise failure from None
+
+
+def _carrier(alias: str, channel: str) -> BaseGateway:
+    gateway = gateways[alias]
+    if channel not in gateway.channels:
+        raise NotConfigured(f"Gateway {alias!r} cannot carry {channel}.")
     return gateway
 
 
