@@ -5,10 +5,11 @@ more; and its sender's reference, so that its feed tells which message an entry 
 never heard the answer.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from django.core.checks import CheckMessage, Error
 
@@ -21,8 +22,8 @@ from instant_notifications.exceptions import (
     Unavailable,
 )
 from instant_notifications.gateways.base import BaseGateway, FeedItem, FeedPage, Message, Receipt
-from instant_notifications.gateways.maskinporten import Client, SharedToken, Token, exchange
-from instant_notifications.statuses import STAGES, WORDS, Channel, is_word_of
+from instant_notifications.gateways.maskinporten import Client, shared_token
+from instant_notifications.statuses import STAGES, WORDS, Channel, Stage, is_word_of
 
 SCOPE: Final = "altinn:serviceowner/notifications.create"
 EXCHANGE_PATH: Final = "/authentication/api/v1/exchange/maskinporten"
@@ -41,7 +42,18 @@ _RECIPIENT_MEMBERS: Final = ("phonenumber", "recipientemail.emailaddress")
 
 _REFUSED_FOR_GOOD: Final = "IN-00001"
 _CLEARLY_NOT_SENT: Final = frozenset({400, 401, 403, 404, 405, 413, 415, 429, 503})
+_ABOUT_THIS_MESSAGE: Final = frozenset({400, 409, 413, 422})
+"""The service is well and takes others."""
 _BAD_CREDENTIALS: Final = frozenset({401, 403})
+
+_ENDS_OF_REFUSED: Final = frozenset({Stage.FAILED, Stage.EXPIRED})
+
+_BEYOND: Final = 2**63
+"""No database can hold a larger number."""
+
+_is_number = re.compile(r"[0-9]{1,19}").fullmatch
+_is_code = re.compile(r"(?:NOT|IN)-[0-9]{5}").fullmatch
+"""Nothing else is passed on: it might be about a person."""
 
 
 class AltinnGateway(BaseGateway):
@@ -72,13 +84,12 @@ class AltinnGateway(BaseGateway):
         self.url = url.rstrip("/") + "/"
         if bool(token) == bool(maskinporten):
             raise NotConfigured(
-                f"Gateway {alias!r} needs either the option 'maskinporten' or, for development, "
-                "'token'."
+                f"Gateway {alias!r} needs the option 'maskinporten' or, for development, 'token', "
+                "and not both."
             )
         self._fixed_token = token
         self._client = Client(**{"scope": SCOPE, **maskinporten}) if maskinporten else None
-        exchange_url = _beside(self.url, EXCHANGE_PATH) if exchange_url == "" else exchange_url
-        self._shared_token = _token_of(self._client, exchange_url) if self._client else None
+        self._exchange_url = _exchange_beside(self.url) if exchange_url == "" else exchange_url
 
     def send(self, message: Message) -> Receipt:
         deadline = monotonic() + message.timeout
@@ -87,15 +98,52 @@ class AltinnGateway(BaseGateway):
             return Receipt(gateway_reference=_shipment_of(answer), word=str(answer.status_code))
         raise self._failure(message.channel, answer, deadline)
 
-    def look_up(self, shipment_id: str, deadline: float) -> Receipt:
+    def look_up(self, shipment_id: str, *, timeout: float) -> Receipt:
         """What the service knows of one message at this moment."""
-        answer = self._say("GET", f"future/shipment/{shipment_id}", deadline)
+        answer = self._inquire(f"future/shipment/{quote(shipment_id, safe='')}", timeout)
         if not answer.ok:
             raise Unavailable(f"HTTP {answer.status_code}", retry_after=answer.retry_after)
-        return _receipt(_json(answer))
+        return _receipt(_object(_json(answer)))
 
     def read_feed(self, after: int, *, timeout: float) -> FeedPage:
-        answer = self._feed(f"seq={after}&pageSize={PAGE_SIZE}&orderBy=asc", timeout)
+        return self._feed(f"seq={after}&pageSize={PAGE_SIZE}&orderBy=asc", timeout)
+
+    def last_number(self, *, timeout: float) -> int:
+        """Also of a feed from which everything has been purged, where the service tells it."""
+        page = self._feed("seq=0&pageSize=1&orderBy=desc", timeout)
+        return max([page.latest or 0, *(item.number or 0 for item in page.items)])
+
+    def check(self) -> Iterator[CheckMessage]:
+        for name, url in self._addresses():
+            if not http.is_private(url):
+                yield Error(
+                    f"The option {name!r} of gateway {self.alias!r} is no https address, so tokens "
+                    "and messages would travel in clear.",
+                    hint="Write it with https://; http:// is for this very machine only.",
+                    id="instant_notifications.E010",
+                )
+        if self._client:
+            try:
+                self._client.check()
+            except NotConfigured as error:
+                yield Error(
+                    f"Gateway {self.alias!r} would get no token. {error}",
+                    hint="Set its option 'maskinporten' as your client is registered there.",
+                    id="instant_notifications.E010",
+                )
+
+    def probe(self, timeout: float) -> None:
+        self._feed("seq=0&pageSize=1", timeout)
+
+    def _addresses(self) -> Iterator[tuple[str, str]]:
+        yield "url", self.url
+        if self._client and self._exchange_url:
+            yield "exchange_url", self._exchange_url
+
+    def _feed(self, query: str, timeout: float) -> FeedPage:
+        answer = self._inquire(f"future/shipment/feed?{query}", timeout)
+        if not answer.ok:
+            raise self._failure_of_feed(answer)
         entries = _json(answer)
         if not isinstance(entries, list):
             raise Unavailable("the feed is no list")
@@ -105,57 +153,34 @@ class AltinnGateway(BaseGateway):
             latest=_number(answer.headers.get("X-Latest-Sequence")),
         )
 
-    def last_number(self, *, timeout: float) -> int:
-        entries = _json(self._feed("seq=0&pageSize=1&orderBy=desc", timeout))
-        if not isinstance(entries, list):
-            raise Unavailable("the feed is no list")
-        numbers = (_item(entry).number for entry in entries)
-        return max((number for number in numbers if number is not None), default=0)
-
-    def check(self) -> Iterator[CheckMessage]:
-        if not http.is_private(self.url):
-            yield Error(
-                f"The option 'url' of gateway {self.alias!r} is no https address, so tokens and "
-                "messages would travel in clear.",
-                hint="Write it with https://; http:// is for this very machine only.",
-                id="instant_notifications.E010",
-            )
-        if self._client:
-            try:
-                self._client.check()
-            except NotConfigured as error:
-                yield Error(
-                    f"The option 'maskinporten' of gateway {self.alias!r} cannot be used: {error}",
-                    id="instant_notifications.E010",
-                )
-
-    def probe(self, timeout: float) -> None:
-        self._feed("seq=0&pageSize=1", timeout)
-
-    def _feed(self, query: str, timeout: float) -> http.Answer:
-        answer = self._say("GET", f"future/shipment/feed?{query}", monotonic() + timeout)
-        if answer.ok:
-            return answer
+    def _failure_of_feed(self, answer: http.Answer) -> NotConfigured | Unavailable:
         if answer.status_code in _BAD_CREDENTIALS:
-            raise NotConfigured(
+            return NotConfigured(
                 f"The service refuses the token of gateway {self.alias!r} (HTTP "
                 f"{answer.status_code}). It must be in force, name an organisation and have the "
                 f"scope {SCOPE}."
             )
         if answer.status_code == 404:
-            raise NotConfigured(
+            return NotConfigured(
                 f"There is no feed below the option 'url' of gateway {self.alias!r} (HTTP 404). "
                 "It ends with /notifications/api/v1/."
             )
-        raise Unavailable(f"HTTP {answer.status_code}", retry_after=answer.retry_after)
+        return Unavailable(f"HTTP {answer.status_code}", retry_after=answer.retry_after)
+
+    def _inquire(self, path: str, timeout: float) -> http.Answer:
+        """The answer to a question, by which nothing can have been sent."""
+        try:
+            return self._say("GET", path, monotonic() + timeout)
+        except OutcomeUnknown as failure:
+            raise Unavailable(failure.reason) from None
 
     def _say(self, method: str, path: str, deadline: float, **named: Any) -> http.Answer:
         """The service's answer. A refused token sends nothing, so another one is tried."""
         token = self._token(deadline)
         answer = self._ask(method, path, deadline, token, **named)
-        if answer.status_code != 401 or self._shared_token is None:
+        if answer.status_code != 401 or self._client is None:
             return answer
-        self._shared_token.forget(token)
+        shared_token(self._client, self._exchange_url).forget(token)
         return self._ask(method, path, deadline, self._token(deadline), **named)
 
     def _ask(
@@ -166,46 +191,40 @@ class AltinnGateway(BaseGateway):
         return self.request(method, self.url + path, headers=headers, timeout=timeout, **named)
 
     def _token(self, deadline: float) -> str:
-        left = _left(deadline)
-        return self._shared_token.get(left) if self._shared_token else self._fixed_token
+        if self._client is None:
+            return self._fixed_token
+        return shared_token(self._client, self._exchange_url).get(_left(deadline))
 
     def _failure(self, channel: Channel, answer: http.Answer, deadline: float) -> HandoverFailed:
         """What an answer means that is no success."""
-        code = _code_of(answer)
-        reason = f"HTTP {answer.status_code} {code}".strip()
-        if answer.status_code == 400 and _blames_recipient(answer):
+        status, said = answer.status_code, _object(_json(answer))
+        code = _code_in(said)
+        reason = f"HTTP {status} {code}".strip()
+        if status == 400 and _blames_recipient(said):
             return Rejected(reason, status=_INVALID_RECIPIENT[channel])
         if code == _REFUSED_FOR_GOOD:
-            return Rejected(reason, status=self._word_of_refusal(channel, answer, deadline))
-        if answer.status_code in _CLEARLY_NOT_SENT:
-            return Unavailable(reason, retry_after=answer.retry_after)
-        return OutcomeUnknown(reason, retry_after=answer.retry_after)
+            word = self._word_of_refusal(channel, _text(said, "shipmentId"), deadline)
+            return Rejected(reason, status=word)
+        kind = Unavailable if status in _CLEARLY_NOT_SENT else OutcomeUnknown
+        return kind(
+            reason, retry_after=answer.retry_after, only_this_message=status in _ABOUT_THIS_MESSAGE
+        )
 
-    def _word_of_refusal(self, channel: Channel, answer: http.Answer, deadline: float) -> str:
+    def _word_of_refusal(self, channel: Channel, shipment_id: str, deadline: float) -> str:
         """The word the shipment shows; the general one if it cannot be had in time."""
         try:
-            said = self.look_up(_text(_object(_json(answer)), "shipmentId"), deadline).status
+            timeout = _left(deadline)
+            word = self.look_up(shipment_id, timeout=timeout).status if shipment_id else None
         except (HandoverFailed, NotConfigured):
-            said = None
-        return said if said and is_word_of(channel, said) else WORDS[channel].failed
+            word = None
+        if word and is_word_of(channel, word) and STAGES[word] in _ENDS_OF_REFUSED:
+            return word
+        return WORDS[channel].failed
 
 
-def _token_of(client: Client, exchange_url: str | None) -> SharedToken:
-    """One for all threads, each of which has a gateway of its own."""
-
-    def fetch(timeout: float) -> Token:
-        token = client.fetch(timeout)
-        return exchange(token, exchange_url, timeout) if exchange_url else token
-
-    return _shared_tokens.setdefault((client, exchange_url), SharedToken(fetch))
-
-
-_shared_tokens: Final[dict[tuple[Client, str | None], SharedToken]] = {}
-
-
-def _beside(url: str, path: str) -> str:
+def _exchange_beside(url: str) -> str:
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    return urlunsplit((parts.scheme, parts.netloc, EXCHANGE_PATH, "", ""))
 
 
 def _left(deadline: float) -> float:
@@ -222,20 +241,25 @@ def _order_for(message: Message) -> Mapping[str, Any]:
             "recipientSms": {
                 "phoneNumber": message.destination,
                 "timeToLiveInSeconds": message.time_to_live,
-                "smsSettings": {"sender": message.sender, "body": message.body},
+                "smsSettings": _filled(sender=message.sender, body=message.body),
             }
         }
     return order | {
         "recipientEmail": {
             "emailAddress": message.destination,
-            "emailSettings": {
-                "subject": message.subject,
-                "body": message.body,
-                "senderEmailAddress": message.sender,
-                "contentType": message.content_type,
-            },
+            "emailSettings": _filled(
+                subject=message.subject,
+                body=message.body,
+                senderEmailAddress=message.sender,
+                contentType=message.content_type,
+            ),
         }
     }
+
+
+def _filled(**members: str) -> Mapping[str, str]:
+    """Without the blank ones, for which the service has its defaults."""
+    return {name: value for name, value in members.items() if value}
 
 
 def _json(answer: http.Answer) -> Any:
@@ -245,7 +269,7 @@ def _json(answer: http.Answer) -> Any:
         return None
 
 
-def _object(said: Any) -> Mapping[str, Any]:
+def _object(said: object) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
@@ -255,30 +279,26 @@ def _text(said: Mapping[str, Any], name: str) -> str:
 
 
 def _number(said: object) -> int | None:
-    if isinstance(said, str) and said.isascii() and said.isdecimal():
-        said = int(said[:_DIGITS])
+    if isinstance(said, str) and _is_number(said):
+        said = int(said)
     return said if type(said) is int and 0 <= said < _BEYOND else None
 
 
-_DIGITS: Final = 19
-_BEYOND: Final = 2**63
-"""No database can hold a larger one."""
-
-
 def _shipment_of(answer: http.Answer) -> str:
-    shipment_id = _text(_object(_object(_json(answer)).get("notification")), "shipmentId")
+    notification = _object(_json(answer)).get("notification")
+    shipment_id = _text(_object(notification), "shipmentId")
     if not shipment_id:
         raise OutcomeUnknown("an answer without a shipment")
     return shipment_id
 
 
-def _code_of(answer: http.Answer) -> str:
-    code = _text(_object(_json(answer)), "code")
-    return code if code.startswith(("NOT-", "IN-")) and len(code) <= 16 else ""
+def _code_in(said: Mapping[str, Any]) -> str:
+    code = _text(said, "code")
+    return code if _is_code(code) else ""
 
 
-def _blames_recipient(answer: http.Answer) -> bool:
-    paths = _object(_object(_json(answer)).get("errors"))
+def _blames_recipient(said: Mapping[str, Any]) -> bool:
+    paths = _object(said.get("errors"))
     return any(path.lower().endswith(_RECIPIENT_MEMBERS) for path in paths)
 
 
@@ -288,13 +308,12 @@ def _item(entry: object) -> FeedItem:
     receipt = _receipt(said)
     readable = receipt.gateway_reference and receipt.word
     return FeedItem(
-        number=_number(said.get("sequenceNumber")), receipts=[receipt] if readable else []
+        number=_number(said.get("sequenceNumber")), receipts=(receipt,) if readable else ()
     )
 
 
-def _receipt(said: object) -> Receipt:
+def _receipt(shipment: Mapping[str, Any]) -> Receipt:
     """How a shipment stands. One of ours has one recipient; of others only the order's word."""
-    shipment = _object(said)
     match shipment.get("recipients"):
         case [alone]:
             word = _text(_object(alone), "status")
