@@ -1,7 +1,8 @@
 """Run the suite on SQLite and on each database that answers; with words, what they say to pytest.
 
 ``TEST_POSTGRES_URL`` and ``TEST_MARIADB_URL`` say where to look; their users must be able to create
-databases. On MariaDB the tests with real servers are left out.
+databases. Tests that touch no database run on SQLite's turn only; those with real servers are left
+out on MariaDB.
 """
 
 import os
@@ -17,6 +18,7 @@ MARIADB_URL = os.environ.get("TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/te
 WITH_SERVERS = ["tests/live", "tests/browser"]
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4"]
 """Those without servers of their own; the others time things, and run one after the other."""
+ABOUT_DATABASES = ["-m", "django_db"]
 
 
 def postgres_answers() -> bool:
@@ -50,7 +52,8 @@ def run(name: str, database_url: str, words: list[str]) -> int:
 
 def run_all(name: str, database_url: str, *, servers: bool) -> bool:
     ignored = [f"--ignore={folder}" for folder in WITH_SERVERS]
-    failed = run(name, database_url, [*SIDE_BY_SIDE, *ignored])
+    chosen = [] if database_url.startswith("sqlite") else ABOUT_DATABASES
+    failed = run(name, database_url, [*SIDE_BY_SIDE, *ignored, *chosen])
     if servers:
         failed |= run(f"{name}, with servers", database_url, WITH_SERVERS)
     return bool(failed)
