@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import counter, databases, feed, figures, upkeep
+from benchmarks import counter, databases, feed, figures, sync, upkeep
 from benchmarks.tables import Table, show
 
 PACKAGES = ("Django", "djangorestframework", "gunicorn", "psycopg", "requests")
@@ -33,6 +33,9 @@ WHAT: Mapping[str, Measurement] = {
     "upkeep": lambda name, directory, quick: upkeep.tables_of(
         name, directory, upkeep.QUICK if quick else upkeep.FULL
     ),
+    "sync": lambda name, directory, quick: [
+        sync.table_of(name, directory, sync.QUICK if quick else sync.FULL)
+    ],
 }
 """What can be measured; the first is what is measured unless something else is named."""
 

@@ -13,12 +13,11 @@ from statistics import median
 from typing import Final
 
 from benchmarks import databases
-from benchmarks.messages import DAY, Messages, as_plain
+from benchmarks.messages import DAY, PAGE, Messages, as_plain
 from benchmarks.servers import ORGANISATION, migrated
 from benchmarks.tables import Figure, Table, in_ms
 from benchmarks.workers import Worker, worker
 
-PAGE: Final = 500
 GOAL: Final = 1.3
 BLOCK: Final = 2
 """Pages before it is the other's turn."""

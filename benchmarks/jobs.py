@@ -6,10 +6,15 @@ It reads a job in each line (JSON: its name and arguments) and answers with a li
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
 from typing import Any, Final
 
 import django
+
+from benchmarks.messages import PAGE, UPSTREAM
 
 
 def main() -> None:
@@ -82,6 +87,50 @@ def count_up(creator: str, times: int) -> None:
         assert counters.update(last_sequence_number=F("last_sequence_number") + 1)
 
 
+def write_feed(path: str) -> None:
+    """What the upstream says of all that it has taken: an entry in each line of a file."""
+    from benchmarks.upstream import write_feed
+
+    write_feed(path)
+
+
+def sync_pages(pages: int) -> float:
+    """Seconds to write so many further pages of the upstream's feed down."""
+    from threading import Event
+
+    from instant_notifications.sync import sync
+
+    began = perf_counter()
+    with closing(sync(UPSTREAM, stop=Event())) as progress:
+        known = [page.known for page in islice(progress, pages)]
+    seconds = perf_counter() - began
+    assert known == pages * [PAGE], known
+    return seconds
+
+
+def waiting() -> int:
+    """How many messages that the upstream has taken still wait for their last word."""
+    from instant_notifications.models import Delivery
+
+    return Delivery.objects.filter(gateway=UPSTREAM, completed_at=None).count()
+
+
+def store_pages(way: str, pages: int) -> float:
+    """Seconds to fetch so many further pages and store what they say, in one way of the floor's."""
+    from benchmarks.floor.upstream import store_page
+
+    began = perf_counter()
+    stored = [store_page(way) for _ in range(pages)]
+    seconds = perf_counter() - began
+    assert stored == pages * [PAGE], stored
+    return seconds
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has ever held."""
+    return getrusage(RUSAGE_SELF).ru_maxrss / 1024
+
+
 def deadlocks() -> int | None:
     """So many has the database seen; ``None`` if it does not count them."""
     from django.db import connection
@@ -96,7 +145,20 @@ def deadlocks() -> int | None:
 
 
 JOBS: Final[Mapping[str, Callable[..., Any]]] = {
-    job.__name__: job for job in (fill, read_pages, get_pages, complete, count_up, deadlocks)
+    job.__name__: job
+    for job in (
+        fill,
+        read_pages,
+        get_pages,
+        complete,
+        count_up,
+        write_feed,
+        sync_pages,
+        waiting,
+        store_pages,
+        peak_megabytes,
+        deadlocks,
+    )
 }
 
 

@@ -5,6 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 GATEWAY: Final = "stub"
+UPSTREAM: Final = "upstream"
+"""The gateway that has a feed."""
+PAGE: Final = 500
+"""Entries of a feed that are read at once."""
 HOUR: Final = 60 * 60.0
 DAY: Final = 24 * HOUR
 
@@ -22,6 +26,10 @@ class Messages:
     completed: bool = True
     """With their receipts and feed entries; else they wait for both."""
     content: bool = True
+    gateway: str = GATEWAY
+    """Who has taken them."""
+    reference: str = "text"
+    """What that gateway calls each: its number (``text``), or the id of our row (``id_text``)."""
 
     @property
     def last(self) -> int:

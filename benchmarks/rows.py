@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from benchmarks.messages import GATEWAY, Messages
+from benchmarks.messages import Messages
 from instant_notifications.models import (
     Delivery,
     FeedEntry,
@@ -137,10 +137,10 @@ class _Expressions:
         self.at = dialect.moment.format(seconds=seconds)
         self.an_hour_later = dialect.moment.format(seconds=f"{seconds} + 3600")
         self.id = dialect.identifier.format(milliseconds=milliseconds)
-        id_text = dialect.identifier_text.format(identifier=self.id)
+        self.id_text = dialect.identifier_text.format(identifier=self.id)
         self.recipients = dialect.json.format(
             text=f"""replace('[{{"delivery": "<id>", "channel": "sms", "status": "SMS_Delivered","""
-            f""" "at": "2026-08-20T10:11:12.131415+00:00"}}]', '<id>', {id_text})"""
+            f""" "at": "2026-08-20T10:11:12.131415+00:00"}}]', '<id>', {self.id_text})"""
         )
 
 
@@ -162,16 +162,16 @@ def _tables(messages: Messages, each: _Expressions) -> Iterator[tuple[Model, Map
         {
             **own,
             "shipment_id": each.id,
-            "gateway_reference": each.text,
+            "gateway_reference": getattr(each, messages.reference),
             "updated_at": each.at,
             "expires_at": each.an_hour_later,
             **({"completed_at": each.at} if messages.completed else {}),
         },
     )
     theirs = {"delivery_id": each.id, "at": each.at}
-    yield _event("SMS_Sending", "SMS_Accepted", Cause.HANDOVER), theirs
+    yield _event(messages, "SMS_Sending", "SMS_Accepted", Cause.HANDOVER), theirs
     if messages.completed:
-        yield _event("SMS_Accepted", "SMS_Delivered", Cause.RECEIPT), theirs
+        yield _event(messages, "SMS_Accepted", "SMS_Delivered", Cause.RECEIPT), theirs
         yield (
             FeedEntry(
                 creator=creator,
@@ -203,18 +203,18 @@ def _delivery(messages: Messages) -> Delivery:
         handover=Handover.TAKEN,
         attempts=1,
         revision=2 if messages.completed else 1,
-        gateway=GATEWAY,
+        gateway=messages.gateway,
         expires_at=now + timedelta(hours=1),
     )
 
 
-def _event(old: str, new: str, cause: Cause) -> StatusEvent:
+def _event(messages: Messages, old: str, new: str, cause: Cause) -> StatusEvent:
     return StatusEvent(
         delivery_id=uuid7(),
         from_status=old,
         to_status=new,
         cause=cause,
-        gateway=GATEWAY,
+        gateway=messages.gateway,
         gateway_word="OK",
         reported_status=new if cause is Cause.RECEIPT else "",
     )

@@ -38,6 +38,15 @@ def stub_gateway(delay: float = 0.0) -> Iterator[str]:
 
 
 @contextmanager
+def stub_upstream(entries: Path) -> Iterator[str]:
+    """The address of an upstream whose feed is this file: an entry in each line."""
+    command = [sys.executable, "-m", "benchmarks.stub_upstream", str(entries)]
+    with running(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+
+
+@contextmanager
 def application(
     directory: Path, environment: Mapping[str, str], *, processes: int = 2, threads: int = 16
 ) -> Iterator[Application]:
@@ -73,6 +82,7 @@ def _environment(database_url: str, gateway_url: str) -> Mapping[str, str]:
         "SECRET_KEY": "only-for-the-life-of-one-benchmark-0123456789",
         "DATABASE_URL": database_url,
         "BENCHMARK_GATEWAY_URL": gateway_url,
+        "BENCHMARK_UPSTREAM_URL": NOWHERE,
     }
 
 

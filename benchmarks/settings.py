@@ -9,6 +9,8 @@ from example_project.settings import *  # noqa: F403
 from example_project.settings import INSTANT_NOTIFICATIONS, env
 
 BENCHMARK_GATEWAY_URL = env.str("BENCHMARK_GATEWAY_URL")
+BENCHMARK_UPSTREAM_URL = env.str("BENCHMARK_UPSTREAM_URL")
+BENCHMARK_UPSTREAM_TOKEN = "only-for-the-life-of-one-benchmark"
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -26,7 +28,11 @@ INSTANT_NOTIFICATIONS = {
         "stub": {
             "BACKEND": "benchmarks.gateway.BenchmarkGateway",
             "OPTIONS": {"url": BENCHMARK_GATEWAY_URL},
-        }
+        },
+        "upstream": {
+            "BACKEND": "instant_notifications.gateways.altinn.AltinnGateway",
+            "OPTIONS": {"url": BENCHMARK_UPSTREAM_URL, "token": BENCHMARK_UPSTREAM_TOKEN},
+        },
     },
     "ROUTES": {"sms": ["stub"]},
 }

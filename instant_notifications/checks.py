@@ -58,13 +58,13 @@ def _routes() -> Iterator[CheckMessage]:
             )
             continue
         for alias in aliases:
-            yield from _route(Channel(channel), alias)
+            yield from _carrier(f"The route of {channel}", Channel(channel), alias)
 
 
-def _route(channel: Channel, alias: str) -> Iterator[CheckMessage]:
+def _carrier(named_by: str, channel: Channel, alias: str) -> Iterator[CheckMessage]:
     if alias not in settings.GATEWAYS:
         yield Error(
-            f"The route of {channel} names an unknown gateway {alias!r}.",
+            f"{named_by} names an unknown gateway {alias!r}.",
             hint=f"Add it to {SETTINGS_NAME}['GATEWAYS'], which has: "
             f"{', '.join(sorted(settings.GATEWAYS)) or 'none'}.",
             id=f"{PREFIX}.E004",
@@ -87,7 +87,7 @@ def _sandbox() -> Iterator[CheckMessage]:
         return
     for channel, aliases in settings.ROUTES.items():
         if aliases and channel in list(Channel):
-            yield from _route(Channel(channel), settings.SANDBOX_GATEWAY)
+            yield from _carrier("SANDBOX_GATEWAY", Channel(channel), settings.SANDBOX_GATEWAY)
 
 
 def _gateways() -> Iterator[CheckMessage]:

@@ -107,10 +107,10 @@ def _kept_in_sandbox(delivery: Delivery, route: Sequence[str]) -> Sequence[str]:
 
 
 def _is_among(destination: str, allowed: Sequence[str]) -> bool:
-    written = {"".join(each.split()).casefold() for each in allowed}
-    folded = destination.casefold()
-    domain = "@" + folded.rpartition("@")[2]
-    return folded in written or ("@" in folded and domain in written)
+    written = {"".join(each.split()).lower() for each in allowed}
+    lowered = destination.lower()  # not folded: "ß" is not "ss" to a mail server
+    domain = "@" + lowered.rpartition("@")[2]
+    return lowered in written or ("@" in lowered and domain in written)
 
 
 def _with_early_receipts(delivery: Delivery) -> Delivery:
@@ -158,15 +158,11 @@ class _Walk:
         self.calls: Sequence[Call] = ()
         self._delivery, self._route = delivery, route
         self._deadline = monotonic() + settings.HANDOVER_BUDGET
-        self._states: Mapping[str, GatewayState] = {}
+        self._states: dict[str, GatewayState] = {}
         self._faults: dict[str, str | None] = {}
 
     def to_a_taker(self) -> tuple[BaseGateway, Receipt]:
         """Who took it, and their receipt. It goes on to the next only where nothing was sent."""
-        try:
-            self._states = health.states_of(self._route)
-        except (DatabaseError, InterfaceError) as error:
-            raise Unavailable(f"database: {type(error).__name__}", retry_after=1) from None
         failure: Unavailable | None = None
         for alias in self._route:
             try:
@@ -178,12 +174,21 @@ class _Walk:
     def tell_health(self) -> None:
         health.learn(self._faults, self._states)
 
+    def _require_well(self, alias: str) -> None:
+        """Asked when its turn comes: it may have been switched off a moment ago."""
+        try:
+            states = health.states_of([alias])
+        except (DatabaseError, InterfaceError) as error:
+            raise Unavailable(f"database: {type(error).__name__}", retry_after=1) from None
+        self._states.update(states)
+        health.require_well(states.get(alias))
+
     def _ask(self, alias: str) -> tuple[BaseGateway, Receipt]:
         started_at, began = timezone.now(), monotonic()
         try:
             gateway = _gateway(alias, self._delivery.channel)
             message = _message(self._delivery, gateway, self._deadline)
-            health.require_well(self._states.get(alias))
+            self._require_well(alias)
             release_pooled_connection()
             receipt = gateway.hand_over(message)
         except HandoverFailed as failure:

@@ -44,7 +44,7 @@ def tell(changed: Sequence[Delivery], now: datetime) -> None:
         last = _count_up(creator, len(theirs))
         for place, entry in enumerate(reversed(theirs)):
             entry.sequence_number = last - place if place else last
-        FeedEntry.objects.using(primary()).bulk_create(theirs)
+    FeedEntry.objects.using(primary()).bulk_create(entries)
 
 
 def _entry(delivery: Delivery, now: datetime) -> FeedEntry | None:
@@ -85,13 +85,17 @@ def _of_the_same_shipment(delivery: Delivery) -> Sequence[Delivery]:
     return [delivery, *others.exclude(pk=delivery.pk)]
 
 
-def _count_up(creator: str, by: int) -> Subquery:
-    """The creator's new last number, counted and read in the same transaction."""
+def _count_up(creator: str, by: int) -> int | Subquery:
+    """The creator's new last number, counted and read in the same transaction.
+
+    A single one is read by the statement that inserts it; of many, each row would read it again.
+    """
     counters = Organisation.objects.using(primary()).filter(name=creator)
     if not counters.update(last_sequence_number=F("last_sequence_number") + by):
         Organisation.objects.using(primary()).get_or_create(name=creator)
         counters.update(last_sequence_number=F("last_sequence_number") + by)
-    return Subquery(counters.values("last_sequence_number"))
+    number = counters.values_list("last_sequence_number", flat=True)
+    return Subquery(number) if by == 1 else number.get()
 
 
 def _place(delivery: Delivery) -> tuple[bool, UUID]:

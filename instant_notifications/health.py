@@ -6,16 +6,18 @@ import logging
 import math
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.db import DatabaseError, InterfaceError
 from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from instant_notifications import privacy
 from instant_notifications.conf import settings
-from instant_notifications.exceptions import Unavailable
+from instant_notifications.exceptions import NotConfigured, Unavailable
 from instant_notifications.models import GatewayState, primary
+from instant_notifications.record import storable
 
 logger = logging.getLogger("instant_notifications")
 
@@ -50,9 +52,11 @@ def require_well(state: GatewayState | None) -> None:
 
 
 def _is_the_one_to_try(state: GatewayState, now: datetime) -> bool:
-    rows = _rows(state.alias).filter(passed_over_until=state.passed_over_until)
+    unchanged = _rows(state.alias).filter(
+        passed_over_until=state.passed_over_until, switched_off_at=None
+    )
     try:
-        return bool(rows.update(passed_over_until=now + _pause()))
+        return bool(unchanged.update(passed_over_until=now + _pause()))
     except (DatabaseError, InterfaceError):
         return False
 
@@ -73,35 +77,47 @@ def learn(failures: Mapping[str, str | None], known: Mapping[str, GatewayState])
                 _note_failure(alias, failure)
             elif alias in known and known[alias].failures:
                 _rows(alias).update(failures=0, passed_over_until=None)
-    except (DatabaseError, InterfaceError) as error:
+    except Exception as error:  # noqa: BLE001 (the message's outcome is under way to its caller)
         logger.warning("gateway health not recorded: %s", privacy.place_of(error, frames=1))
 
 
 def _note_failure(alias: str, reason: str) -> None:
     now = timezone.now()
-    news: dict[str, Any] = {
+    news = {
+        "passed_over_until": _end_of_pause(now),  # first: MariaDB reads what stands left of it anew
         "failures": F("failures") + 1,
-        "last_failure": reason,
+        "last_failure": storable(reason),
         "last_failure_at": now,
     }
-    if settings.CIRCUIT_FAILURES is not None:
-        too_many = Q(failures__gte=settings.CIRCUIT_FAILURES - 1)
-        idle = Q(passed_over_until=None) | Q(passed_over_until__lte=now)
-        until = When(too_many & idle, then=Value(now + _pause()))
-        news["passed_over_until"] = Case(until, default=F("passed_over_until"))
     if not _rows(alias).update(**news):
         GatewayState.objects.using(primary()).get_or_create(alias=alias)
         _rows(alias).update(**news)
 
 
+def _end_of_pause(now: datetime) -> Combinable:
+    """What ``passed_over_until`` becomes by one more failure. A pause that runs is not stretched:
+    messages that were on their way before it began fail as well."""
+    unchanged = F("passed_over_until")
+    if settings.CIRCUIT_FAILURES is None:
+        return unchanged
+    too_many = Q(failures__gte=settings.CIRCUIT_FAILURES - 1)
+    idle = Q(passed_over_until=None) | Q(passed_over_until__lte=now)
+    return Case(When(too_many & idle, then=Value(now + _pause())), default=unchanged)
+
+
 def switch_off(alias: str, *, by: str = "", because: str = "") -> None:
-    """From now on nothing is sent by this gateway, in any process, until it is switched on."""
+    """From now on nothing is sent by this gateway, in any process, until it is switched on.
+
+    Raises ``NotConfigured`` for an alias that is none: a slip would leave the gateway on.
+    """
+    if alias not in settings.GATEWAYS:
+        raise NotConfigured(f"There is no gateway {alias!r} to switch off.")
     GatewayState.objects.using(primary()).update_or_create(
         alias=alias,
         defaults={
             "switched_off_at": timezone.now(),
             "switched_off_by": by,
-            "switched_off_because": because,
+            "switched_off_because": storable(because),
         },
     )
     logger.warning("gateway switched off gateway=%s", alias)

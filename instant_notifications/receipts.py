@@ -70,13 +70,14 @@ def find_all(gateway: str, said: Sequence[Receipt]) -> Mapping[Receipt, Delivery
     references = {storable(each.gateway_reference) for each in said if each.gateway_reference}
     theirs = rows.filter(gateway=gateway, gateway_reference__in=references)
     by_reference = {delivery.gateway_reference: delivery for delivery in theirs}
-    by_id = rows.in_bulk([key for each in said if (key := _our_key(each))])
-    found = {}
-    for each in said:
-        delivery = by_reference.get(storable(each.gateway_reference)) or by_id.get(_our_key(each))
-        if delivery:
-            found[each] = delivery
-    return found
+    found = {
+        each: delivery
+        for each in said
+        if (delivery := by_reference.get(storable(each.gateway_reference)))
+    }
+    ours = {each: key for each in said if each not in found and (key := _our_key(each))}
+    by_id = rows.in_bulk(ours.values())
+    return found | {each: by_id[key] for each, key in ours.items() if key in by_id}
 
 
 def _our_key(receipt: Receipt) -> UUID | None:

@@ -254,10 +254,12 @@ def _locked(delivery_id: UUID) -> Delivery:
 def _locked_all(delivery_ids: Collection[UUID]) -> dict[UUID, Delivery]:
     deliveries = Delivery.objects.using(primary()).filter(pk__in=delivery_ids)
     locked = list(deliveries.select_for_update().order_by("pk").values_list("pk", flat=True))
-    theirs = Shipment.objects.using(primary()).filter(deliveries__in=locked)
-    several = theirs.exclude(type=ShipmentType.INSTANT)
-    list(several.order_by("pk").select_for_update().values_list("pk", flat=True))
-    return {each.pk: each for each in Delivery.objects.as_recorded().filter(pk__in=locked)}
+    read = {each.pk: each for each in Delivery.objects.as_recorded().filter(pk__in=locked)}
+    shipments = {each.shipment for each in read.values()}
+    several = [each.pk for each in shipments if each.type != ShipmentType.INSTANT]
+    theirs = Shipment.objects.using(primary()).filter(pk__in=several)
+    list(theirs.order_by("pk").select_for_update().values_list("pk", flat=True))
+    return read
 
 
 def _one_of_each_shipment(
@@ -420,4 +422,7 @@ def _noted(delivery: Delivery) -> QuerySet[StatusEvent]:
 
 def storable(text: str, length: int = REFERENCE_LENGTH) -> str:
     """A gateway's own text, fit for a column of any database whatever the gateway sent."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in text[:length])
+    text = text[:length]
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)

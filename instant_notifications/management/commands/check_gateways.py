@@ -1,9 +1,12 @@
 """``manage.py check_gateways [ALIAS …] [--timeout SECONDS]``"""
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
 
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -11,9 +14,11 @@ from django.utils import timezone
 from instant_notifications import health, privacy
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import HandoverFailed, NotConfigured
-from instant_notifications.gateways import BaseGateway, gateways
+from instant_notifications.gateways import gateways
 from instant_notifications.management.lasting import seconds
 from instant_notifications.models import GatewayState
+
+_STYLES: Final = {checks.INFO: "SUCCESS", checks.WARNING: "WARNING"}
 
 
 class Command(BaseCommand):
@@ -34,50 +39,67 @@ class Command(BaseCommand):
         states = _states_of(aliases)
         unwell = 0
         for alias in aliases:
-            problems = list(_problems(alias, timeout))
-            remarks = list(_remarks(alias, states.get(alias)))
-            unwell += bool(problems)
-            for said in [*problems, *([] if problems else ["OK"]), *remarks]:
-                style = self.style.ERROR if said in problems else self.style.SUCCESS
+            verdict = _verdict([*_examine(alias, timeout), *_remarks(alias, states)])
+            unwell += not _is_well(verdict)
+            for each in verdict:
+                style = getattr(self.style, _STYLES.get(each.level, "ERROR"))
+                said = f"{each.msg} {each.hint or ''}".strip()
                 self.stdout.write(f"{alias:<{width}}  {style(said)}")
         if unwell:
             raise CommandError(f"{unwell} of {len(aliases)} gateways cannot be used.")
 
 
-def _states_of(aliases: Sequence[str]) -> Mapping[str, GatewayState]:
-    """Gateways can be tried before there is a database."""
+def _states_of(aliases: Sequence[str]) -> Mapping[str, GatewayState] | None:
+    """``None`` without a database: gateways can be tried before there is one."""
     try:
         return health.states_of(aliases)
     except (DatabaseError, InterfaceError):
-        return {}
+        return None
 
 
-def _problems(alias: str, timeout: float) -> Iterator[str]:
+def _verdict(found: Sequence[CheckMessage]) -> Sequence[CheckMessage]:
+    return [Info("OK"), *found] if _is_well(found) else found
+
+
+def _is_well(found: Sequence[CheckMessage]) -> bool:
+    return not any(each.is_serious() for each in found)
+
+
+def _examine(alias: str, timeout: float) -> Iterator[CheckMessage]:
+    """What its own check finds, and if that is nothing serious, what the provider says."""
     try:
         gateway = gateways[alias]
+        found = list(gateway.check())
+        yield from found
+        if _is_well(found):
+            gateway.probe(timeout)
     except NotConfigured as error:
-        yield str(error)
-        return
-    faults = [f"{each.msg} {each.hint or ''}".strip() for each in gateway.check()]
-    yield from faults
-    if not faults:
-        yield from _what_the_provider_says(gateway, timeout)
-
-
-def _what_the_provider_says(gateway: BaseGateway, timeout: float) -> Iterator[str]:
-    try:
-        gateway.probe(timeout)
-    except (NotConfigured, HandoverFailed) as error:
-        yield getattr(error, "reason", "") or str(error)
+        yield Error(str(error))
+    except HandoverFailed as failure:
+        yield Error(f"would take nothing now: {failure.reason or type(failure).__name__}")
     except Exception as error:  # noqa: BLE001 (a gateway of the host's may raise anything)
-        yield f"its check failed: {privacy.place_of(error, frames=1)}"
+        yield Error(f"its check failed: {privacy.place_of(error, frames=1)}")
 
 
-def _remarks(alias: str, state: GatewayState | None) -> Iterator[str]:
+def _remarks(alias: str, states: Mapping[str, GatewayState] | None) -> Iterator[CheckMessage]:
     """What keeps messages from it although it is well."""
-    if not any(alias in route for route in settings.ROUTES.values()):
-        yield "is in no route"
-    if state and state.switched_off_at:
-        yield f"is switched off: {state.switched_off_because or 'no reason given'}"
-    if state and state.passed_over_until and state.passed_over_until > timezone.now():
-        yield f"is passed over after {state.failures} failures: {state.last_failure}"
+    if alias not in _in_use():
+        yield Warning("is in no route")
+    if states is None:
+        yield Warning("may be switched off: the database cannot be read")
+        return
+    state = states.get(alias, GatewayState())
+    if state.switched_off_at:
+        yield Warning(f"is switched off: {state.switched_off_because or 'no reason given'}")
+    if _is_passed_over(state):
+        yield Warning(f"is passed over after {state.failures} failures: {state.last_failure}")
+
+
+def _in_use() -> Collection[str]:
+    sandbox = [] if settings.SANDBOX_RECIPIENTS is None else [settings.SANDBOX_GATEWAY]
+    return {*chain(*settings.ROUTES.values()), *sandbox}
+
+
+def _is_passed_over(state: GatewayState) -> bool:
+    until = state.passed_over_until
+    return settings.CIRCUIT_FAILURES is not None and until is not None and until > timezone.now()
