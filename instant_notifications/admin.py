@@ -62,7 +62,8 @@ class DeliveryInline(ReadOnly, admin.StackedInline):  # type: ignore[type-arg]
 def _line(event: StatusEvent) -> str:
     said = f" ({event.gateway}: {event.gateway_word or '-'})" if event.gateway else ""
     part = f" part {event.part}" if event.part else ""
-    call = f" {event.outcome} after {event.duration.total_seconds():.2f} s" if event.duration else ""
+    took = event.duration
+    call = f" {event.outcome} after {took.total_seconds():.2f} s" if took is not None else ""
     return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event}  {event.cause}{call}{part}{said}"
 
 

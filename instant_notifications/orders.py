@@ -37,8 +37,10 @@ from instant_notifications.models import (
     Order,
     Shipment,
     primary,
+    release_pooled_connection,
     uuid7,
 )
+from instant_notifications.route import require_route, safe_to_repeat
 from instant_notifications.sms import measure
 from instant_notifications.statuses import WORDS, Channel, Handover, ShipmentType
 
@@ -212,7 +214,7 @@ def _send(draft: Draft) -> Sent:
             unusable = error
     if delivery is None:
         return _again(draft, otherwise=unusable or _Forgotten("The reservation failed."))
-    return _hand_over(delivery, dispatch.require_route(draft.channel))
+    return _hand_over(delivery, require_route(draft.channel))
 
 
 def _refuse_open_transaction() -> None:
@@ -234,7 +236,7 @@ def _database_needed(failure: type[HandoverFailed]) -> Iterator[None]:
 
 def _reserve(draft: Draft) -> Delivery:
     """One committed transaction that leaves the trace; ``IntegrityError`` if the id is known."""
-    dispatch.require_route(draft.channel)
+    require_route(draft.channel)
     now = timezone.now()
     order = Order(creator=draft.creator, created_at=now)
     shipment = Shipment(
@@ -329,7 +331,7 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
         if monotonic() >= deadline:
             with _failures_name(delivery):
                 raise StillUnderWay(retry_after=1)
-        dispatch.release_pooled_connection()
+        release_pooled_connection()
         sleep(pause)
     raise AssertionError("the pauses never end")
 
@@ -374,12 +376,12 @@ def _next_attempt(delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:
     if delivery.handover in (Handover.UNDER_WAY, Handover.TAKEN):
         return None
     if delivery.handover == Handover.UNKNOWN:
-        route = () if delivery.completed_at else dispatch.safe_to_repeat(delivery)
+        route = () if delivery.completed_at else safe_to_repeat(delivery)
         if not route:
             raise OutcomeUnknown("it may have been sent before", retry_after=_RETRY_UNKNOWN_AFTER)
     elif delivery.completed_at:
         raise Rejected("refused before", status=delivery.status)
     else:
-        route = dispatch.require_route(Channel(delivery.channel))
+        route = require_route(Channel(delivery.channel))
     claimed = record.claim(delivery, dispatch.lease())
     return (claimed, route) if claimed else None

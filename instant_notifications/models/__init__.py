@@ -1,6 +1,6 @@
 """The rows behind a message, from the order that asked for it to the feed that reports it."""
 
-from instant_notifications.models.databases import primary
+from instant_notifications.models.databases import primary, release_pooled_connection
 from instant_notifications.models.feed import FeedEntry, Organisation
 from instant_notifications.models.gateways import FeedCursor, GatewayState
 from instant_notifications.models.identifiers import uuid7
@@ -27,5 +27,6 @@ __all__ = [
     "StatusEvent",
     "UnmatchedReceipt",
     "primary",
+    "release_pooled_connection",
     "uuid7",
 ]
