@@ -11,7 +11,6 @@ from threading import Event
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import post_save
 
 
 class Place(StrEnum):
@@ -31,9 +30,8 @@ class Halting(AppConfig):
 
 
 def _wrap(directory: Path) -> None:
-    from instant_notifications import dispatch, orders
+    from instant_notifications import dispatch, orders, record
     from instant_notifications.gateways.mail import MailGateway
-    from instant_notifications.models import StatusEvent
 
     def halt(place: Place, destination: str | None) -> None:
         if destination and destination.startswith(f"{place}@"):
@@ -41,6 +39,7 @@ def _wrap(directory: Path) -> None:
             Event().wait()
 
     send, hand_over, send_mail = orders.send, dispatch.hand_over, MailGateway.send
+    follow_up = record._follow_up
 
     def halting_send(draft: Any) -> Any:
         halt(Place.BEFORE_THE_RESERVATION, draft.destination)
@@ -55,10 +54,12 @@ def _wrap(directory: Path) -> None:
         halt(Place.BEFORE_THE_RECORD, message.destination)
         return receipt
 
-    def written_to_history(instance: Any, **_: Any) -> None:
-        halt(Place.INSIDE_THE_RECORD, instance.delivery.destination)
+    def halting_follow_up(steps: Any, now: Any) -> None:
+        follow_up(steps, now)
+        for step in steps:
+            halt(Place.INSIDE_THE_RECORD, step.after.destination)
 
     orders.send = halting_send
     dispatch.hand_over = halting_hand_over
     MailGateway.send = halting_send_mail  # type: ignore[assignment,method-assign]
-    post_save.connect(written_to_history, sender=StatusEvent, weak=False)
+    record._follow_up = halting_follow_up
