@@ -68,7 +68,7 @@ def find_all(gateway: str, said: Sequence[Receipt]) -> Mapping[Receipt, Delivery
     """The deliveries that receipts belong to: by the gateway's reference, then by ours."""
     rows = Delivery.objects.using(primary()).only("channel", "gateway_reference")
     references = {storable(each.gateway_reference) for each in said if each.gateway_reference}
-    theirs = rows.filter(gateway=gateway, gateway_reference__in=references)
+    theirs = rows.filter(gateway=gateway, gateway_reference__in=references).order_by("-pk")
     by_reference = {delivery.gateway_reference: delivery for delivery in theirs}
     found = {
         each: delivery

@@ -1,16 +1,17 @@
 """Write down what became of a message: the only room that moves a delivery's status."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 
 from instant_notifications import feed, signals
@@ -108,7 +109,11 @@ def record_all(changes: Sequence[tuple[UUID, Change]]) -> None:
     now = timezone.now()
     locked = _locked_all({delivery_id for delivery_id, _ in changes})
     for batch in _one_of_each_shipment(changes, locked):
-        steps = [_step(locked[delivery_id], change, now) for delivery_id, change in batch]
+        noted = _noted({delivery_id for delivery_id, _ in batch})
+        steps = [
+            _step(locked[delivery_id], change, now, partial(noted.__getitem__, delivery_id))
+            for delivery_id, change in batch
+        ]
         moving = [step for step in steps if step]
         locked.update((step.after.pk, step.after) for step in moving)
         _save_all(moving, now)
@@ -166,6 +171,15 @@ class _Step:
         return columns
 
 
+class _Note(NamedTuple):
+    """What a line of the history says that came of a receipt."""
+
+    gateway: str
+    gateway_word: str
+    reported_status: str
+    part: str
+
+
 def _write(seen: Delivery, change: Change) -> Delivery | None:
     """The delivery after the change; ``None`` if it has moved since it was seen.
 
@@ -173,14 +187,16 @@ def _write(seen: Delivery, change: Change) -> Delivery | None:
     nothing to do is as good as a new one.
     """
     now = timezone.now()
-    step = _step(seen, change, now)
+    step = _step(seen, change, now, lambda: _noted({seen.pk})[seen.pk])
     if step is None:
         _append_to_history(_lines_of(change.calls, seen, change))
         return seen
     return step.after if _save(step, now) else None
 
 
-def _step(seen: Delivery, change: Change, now: datetime) -> _Step | None:
+def _step(
+    seen: Delivery, change: Change, now: datetime, noted: Callable[[], Collection[_Note]]
+) -> _Step | None:
     """What the change makes of the delivery; ``None`` for nothing."""
     if change.cause is Cause.EXPIRY and not seen.overdue(now):
         return None
@@ -188,11 +204,11 @@ def _step(seen: Delivery, change: Change, now: datetime) -> _Step | None:
         logger.warning("late outcome ignored delivery=%s", seen.pk)
         return None
     after = copy(seen)
-    change = _of_all_parts(after, _doubted(after, change))
+    change = _of_all_parts(after, _doubted(after, change), noted)
     _move_handover(after, change)
     _move_status(after, change, now)
     step = _Step(seen, after, change)
-    return step if step.moved() or _is_news(after, change) else None
+    return step if step.moved() or _is_news(change, noted) else None
 
 
 def _save(step: _Step, now: datetime) -> bool:
@@ -264,21 +280,16 @@ def _locked_all(delivery_ids: Collection[UUID]) -> dict[UUID, Delivery]:
 
 def _one_of_each_shipment(
     changes: Sequence[tuple[UUID, Change]], locked: Mapping[UUID, Delivery]
-) -> Iterator[Sequence[tuple[UUID, Change]]]:
-    """The changes in their order, cut where one builds on another; none of rows that are gone."""
-    batch: list[tuple[UUID, Change]] = []
-    shipments: set[UUID] = set()
+) -> Sequence[Sequence[tuple[UUID, Change]]]:
+    """The first change of each shipment, then the second of each, …; none of rows that are gone."""
+    rounds: defaultdict[int, list[tuple[UUID, Change]]] = defaultdict(list)
+    heard: Counter[UUID] = Counter()
     for delivery_id, change in changes:
-        if delivery_id not in locked:
-            continue
-        shipment = locked[delivery_id].shipment_id
-        if shipment in shipments:
-            yield batch
-            batch, shipments = [], set()
-        batch.append((delivery_id, change))
-        shipments.add(shipment)
-    if batch:
-        yield batch
+        if delivery_id in locked:
+            shipment = locked[delivery_id].shipment_id
+            rounds[heard[shipment]].append((delivery_id, change))
+            heard[shipment] += 1
+    return list(rounds.values())
 
 
 def _outdated(delivery: Delivery, change: Change) -> bool:
@@ -389,35 +400,39 @@ def _columns(call: Call) -> dict[str, Any]:
     return {"outcome": call.outcome, "started_at": call.started_at, "duration": call.duration}
 
 
-def _is_news(delivery: Delivery, change: Change) -> bool:
+def _is_news(change: Change, noted: Callable[[], Collection[_Note]]) -> bool:
     """A receipt that moves nothing is noted all the same, the first time its word is heard."""
-    return (
-        change.cause is Cause.RECEIPT
-        and any((change.gateway_word, change.reported_status, change.part))
-        and not _noted(delivery)
-        .filter(
-            gateway=change.gateway,
-            gateway_word=storable(change.gateway_word),
-            reported_status=change.reported_status,
-            part=storable(change.part, PART_LENGTH),
-        )
-        .exists()
+    note = _Note(
+        gateway=change.gateway,
+        gateway_word=storable(change.gateway_word),
+        reported_status=change.reported_status,
+        part=storable(change.part, PART_LENGTH),
     )
+    return change.cause is Cause.RECEIPT and any(note[1:]) and note not in noted()
 
 
-def _of_all_parts(delivery: Delivery, change: Change) -> Change:
+def _of_all_parts(
+    delivery: Delivery, change: Change, noted: Callable[[], Collection[_Note]]
+) -> Change:
     """A long SMS is delivered when each of its parts is; one that failed speaks for the whole."""
     delivered = WORDS[Channel(delivery.channel)].delivered
     if not change.part or change.status != delivered:
         return change
-    noted = _noted(delivery).filter(reported_status=delivered).exclude(part="")
-    arrived = {*noted.values_list("part", flat=True), storable(change.part, PART_LENGTH)}
+    arrived = {note.part for note in noted() if note.part and note.reported_status == delivered}
+    arrived.add(storable(change.part, PART_LENGTH))
     missing = len(arrived) < (change.parts or delivery.segments or 1)
     return replace(change, status=None) if missing else change
 
 
-def _noted(delivery: Delivery) -> QuerySet[StatusEvent]:
-    return StatusEvent.objects.using(primary()).filter(delivery=delivery, cause=Cause.RECEIPT)
+def _noted(delivery_ids: Collection[UUID]) -> Mapping[UUID, Collection[_Note]]:
+    """What receipts have said of each."""
+    lines = StatusEvent.objects.using(primary()).filter(
+        delivery__in=delivery_ids, cause=Cause.RECEIPT
+    )
+    noted: defaultdict[UUID, set[_Note]] = defaultdict(set)
+    for delivery_id, *line in lines.values_list("delivery", *_Note._fields):
+        noted[delivery_id].add(_Note(*line))
+    return noted
 
 
 def storable(text: str, length: int = REFERENCE_LENGTH) -> str:

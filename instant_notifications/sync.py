@@ -8,16 +8,25 @@ that they do, the cursor lets only one of them write.
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, Final, Self, TypeVar
+from operator import itemgetter
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    transaction,
+)
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -38,6 +47,7 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 LONGEST_PAUSE: Final = 30.0
 HOLD: Final = timedelta(seconds=90)
 """How long a feed is held without a sign of life: more than a fetch and a pause together."""
+UNREADABLE: Final = "unreadable"
 
 
 class HeldByAnother(NotificationError):  # noqa: N818
@@ -48,8 +58,22 @@ class HeldByAnother(NotificationError):  # noqa: N818
         super().__init__(f"Another run is reading this feed.{sign}")
 
 
+class HoldLost(NotificationError):  # noqa: N818
+    """Somebody else has moved the cursor, or a commit was never confirmed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This run no longer holds the feed, so it writes nothing more. What it has written is "
+            "whole, and the next run goes on from there."
+        )
+
+
 class NoProgress(NotificationError):  # noqa: N818
     """The upstream keeps answering with what has been read already, or with nothing readable."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """Somebody asked to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +89,7 @@ class Progress:
     unknown: int = 0
     """Those of messages we do not know, which are kept aside."""
     unreadable: int = 0
-    """Entries that cannot be read or written down, which are kept aside."""
+    """Entries that cannot be read or written down, of which the place is kept aside."""
     missed: int = 0
     """Numbers that the upstream had given up before they were read."""
 
@@ -75,19 +99,19 @@ def sync(
 ) -> Generator[Progress, None, None]:
     """Write the feed down page by page, from ``begin`` or where the last run ended, to its end.
 
-    With ``follow``, go on from there every so many seconds until ``stop`` is set. Raises
-    ``HeldByAnother``, ``NotConfigured`` with what to set, ``NoProgress``, or, unless it follows,
-    what is still wrong after some patience.
+    A page that cannot be written as a whole is written, and told, in parts. With ``follow``, go on
+    at the end every so many seconds until ``stop`` is set. Raises ``HeldByAnother``, ``HoldLost``,
+    ``NoProgress``, ``NotConfigured`` with what to set, or, unless it follows, what is still wrong
+    after some patience.
     """
-    gateway = _readable(alias)
-    with _Hold(alias) as hold, suppress(_Stopped):
-        patience = _Patience(stop, endless=follow is not None, renew=hold.renew)
-        if begin is not None:
-            hold.move(begin)
+    gateway, endless = _readable(alias), follow is not None
+    with suppress(Stopped), closing(_Hold(alias)) as hold:
+        _Patience(stop, endless=endless).until_done(partial(hold.take, begin))
+        patience = _Patience(stop, endless=endless, renew=hold.renew)
         while True:
             page = patience.until_done(partial(_next_page, gateway, hold.number))
-            if page.items:
-                yield patience.until_done(partial(hold.write, page))
+            if _tells_something(page, hold.number):
+                yield from _write_down(page, hold, patience)
             elif follow is None:
                 return
             else:
@@ -97,18 +121,20 @@ def sync(
 def preview(alias: str, *, begin: int | None = None, stop: Stop) -> Generator[Progress, None, None]:
     """What ``sync`` would do at this moment; nothing is written and nothing held."""
     gateway, patience = _readable(alias), _Patience(stop)
-    cursors = FeedCursor.objects.using(primary()).filter(pk=alias)
-    number = begin if begin is not None else cursors.values_list("number", flat=True).first() or 0
-    with suppress(_Stopped):
-        while (page := patience.until_done(partial(_next_page, gateway, number))).items:
-            known = len(receipts.find_all(alias, _receipts_of(page)))
+    with suppress(Stopped):
+        number = patience.until_done(partial(_cursor, alias)) if begin is None else begin
+        while True:
+            page = patience.until_done(partial(_next_page, gateway, number))
+            if not _tells_something(page, number):
+                return
+            known = patience.until_done(partial(_count_known, alias, page))
             progress = _progress(page, number, known=known)
             yield progress
             number = progress.number
 
 
 def last_number(alias: str, *, stop: Stop) -> int:
-    """The number of the feed's newest entry."""
+    """The number of the feed's newest entry. Raises ``Stopped``, and otherwise as ``sync`` does."""
     gateway = _readable(alias)
     return _Patience(stop).until_done(partial(gateway.last_number, timeout=FETCH_TIMEOUT))
 
@@ -124,34 +150,72 @@ def _readable(alias: str) -> BaseGateway:
     return gateway
 
 
+def _cursor(alias: str) -> int:
+    cursors = FeedCursor.objects.using(primary()).filter(pk=alias)
+    return cursors.values_list("number", flat=True).first() or 0
+
+
 def _next_page(gateway: BaseGateway, after: int) -> FeedPage:
-    """What comes after that number; whatever has been read already is left out."""
+    """What comes after that number, in order; whatever has been read already is left out."""
     page = gateway.read_feed(after, timeout=FETCH_TIMEOUT)
-    new = [item for item in page.items if item.number is None or item.number > after]
-    if page.items and all(item.number is None for item in new):
+    if page.latest is not None and page.latest < after:
+        raise NoProgress(
+            f"The feed of gateway {gateway.alias!r} ends at {page.latest} but was read up to "
+            f"{after}, so it is not the same feed any more. Say where to begin in this one."
+        )
+    new = _in_order([item for item in page.items if item.number is None or item.number > after])
+    if page.items and not _numbers(new):
         raise NoProgress(
             f"The feed of gateway {gateway.alias!r} gives nothing that can be placed after {after}."
         )
     return replace(page, items=new)
 
 
+def _in_order(items: Iterable[FeedItem]) -> Sequence[FeedItem]:
+    """By number; one without a number stays behind the one that it came after."""
+    last, placed = 0, []
+    for item in items:
+        last = last if item.number is None else item.number
+        placed.append((last, item))
+    return [item for _, item in sorted(placed, key=itemgetter(0))]
+
+
+def _numbers(items: Iterable[FeedItem]) -> Sequence[int]:
+    return [item.number for item in items if item.number is not None]
+
+
 def _receipts_of(page: FeedPage) -> Sequence[Receipt]:
     return [receipt for item in page.items for receipt in item.receipts]
 
 
-def _progress(page: FeedPage, before: int, *, known: int, failed: int = 0) -> Progress:
+def _count_known(alias: str, page: FeedPage) -> int:
+    said = _receipts_of(page)
+    found = receipts.find_all(alias, said)
+    return sum(each in found for each in said)
+
+
+def _missed(page: FeedPage, before: int) -> int:
+    """How many numbers after the cursor can no longer be read; a feed never read has none."""
+    if not before or page.oldest is None:
+        return 0
+    first = min([page.oldest, *_numbers(page.items)])
+    return max(0, first - before - 1)
+
+
+def _tells_something(page: FeedPage, before: int) -> bool:
+    return bool(page.items or _missed(page, before))
+
+
+def _progress(page: FeedPage, before: int, *, known: int) -> Progress:
+    missed = _missed(page, before)
     return Progress(
-        number=max(item.number or 0 for item in page.items),
+        number=max(_numbers(page.items), default=before + missed),
         latest=page.latest,
         known=known,
-        unknown=len(_receipts_of(page)) - known - failed,
-        unreadable=sum(not item.receipts for item in page.items) + failed,
-        missed=max(0, page.oldest - before - 1) if before and page.oldest else 0,
+        unknown=len(_receipts_of(page)) - known,
+        unreadable=sum(not item.receipts for item in page.items),
+        missed=missed,
     )
-
-
-class _Stopped(Exception):  # noqa: N818
-    """Somebody asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +231,7 @@ class _Patience:
         """What ``call`` returns, tried again after growing pauses."""
         for pause in chain(PAUSES, repeat(LONGEST_PAUSE) if self.endless else [None]):
             if self.stop.is_set():
-                raise _Stopped
+                raise Stopped
             try:
                 self.renew()
                 return call()
@@ -178,24 +242,25 @@ class _Patience:
         raise AssertionError("the pauses end with a raise, or never")
 
     def _wait_out(self, error: Exception, pause: float) -> None:
-        asked = getattr(error, "retry_after", None) or 0
+        """So long as the upstream asks for, but never shorter than ``pause``."""
+        wait = max(pause, getattr(error, "retry_after", None) or 0)
         reason = getattr(error, "reason", type(error).__name__)
-        logger.warning("feed sync waits %.0f s: %s", max(pause, asked), reason)
-        if not connections[primary()].in_atomic_block:
-            connections[primary()].close_if_unusable_or_obsolete()
-        self._sleep(max(pause, min(asked, LONGEST_PAUSE)))
+        logger.warning("feed sync waits %.0f s: %s", wait, reason)
+        self.rest(wait)
 
     def rest(self, seconds: float) -> None:
         """So long, with signs of life in between."""
-        while seconds > 0:
-            self._sleep(min(seconds, LONGEST_PAUSE))
+        while seconds > LONGEST_PAUSE:
+            self._sleep(LONGEST_PAUSE)
+            self.until_done(lambda: None)
             seconds -= LONGEST_PAUSE
-            if seconds > 0:
-                self.until_done(lambda: None)
+        self._sleep(seconds)
 
     def _sleep(self, seconds: float) -> None:
-        if self.stop.wait(seconds):
-            raise _Stopped
+        connection = connections[primary()]
+        if not connection.in_atomic_block:  # that one is somebody else's
+            connection.close_if_unusable_or_obsolete()
+        self.stop.wait(seconds)
 
 
 class _Hold:
@@ -209,19 +274,24 @@ class _Hold:
         self._me = f"{_HOST}/{os.getpid()}/{uuid4().hex}"
         self.number = 0
 
-    def __enter__(self) -> Self:
+    def take(self, begin: int | None) -> None:
+        """Hold it, and go on from ``begin`` or from where it is; ``HeldByAnother`` if one does."""
         FeedCursor.objects.using(primary()).get_or_create(gateway=self._alias)
         row = self._rows().get()
-        free = Q(holder="") | Q(held_until__lt=timezone.now())
+        free = Q(holder__in=["", self._me]) | Q(held_until__lt=timezone.now())
         if _is_gone(row.holder):
             free |= Q(holder=row.holder)
-        if not self._rows().filter(free).update(holder=self._me, held_until=_until()):
-            raise HeldByAnother(row.held_until)
+        columns = {} if begin is None else {"number": begin}
         _holding.add(self._me)
+        if (
+            not self._rows()
+            .filter(free)
+            .update(holder=self._me, held_until=timezone.now() + HOLD, **columns)
+        ):
+            raise HeldByAnother(row.held_until)
         self.number = self._rows().get().number
-        return self
 
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         _holding.discard(self._me)
         with suppress(DatabaseError, InterfaceError):  # then it ends by itself
             self._mine().update(holder="", held_until=None)
@@ -229,16 +299,27 @@ class _Hold:
     def renew(self) -> None:
         self._update(self._mine())
 
-    def move(self, number: int) -> None:
-        """Begin from here, whatever has been read."""
-        self._update(self._mine(), number=number)
-        self.number = number
+    def write(self, page: FeedPage) -> Progress | None:
+        """Write a page and the cursor down, both or neither; ``None`` if it can be only in parts.
 
-    def write(self, page: FeedPage) -> Progress:
-        """Write a page and the cursor down, both or neither."""
+        An entry alone that cannot be written is kept aside by its place, as is one unreadable.
+        """
+        try:
+            return self._write(page, UNREADABLE)
+        except Exception as error:
+            if not _may_be_of_one_entry(error):
+                raise
+            logger.error("feed page not written: %s", privacy.place_of(error))  # noqa: TRY400
+            if len(page.items) > 1:
+                return None
+            nothing = [replace(item, receipts=()) for item in page.items]
+            return self._write(replace(page, items=nothing), type(error).__name__)
+
+    def _write(self, page: FeedPage, why: str) -> Progress:
         with transaction.atomic(using=primary()):
-            known, failed = _write_down(self._alias, page)
-            progress = _progress(page, self.number, known=known, failed=failed)
+            receipts.keep_aside(self._alias, _unreadable(page, self.number, why))
+            known = receipts.record_receipts(self._alias, _receipts_of(page))
+            progress = _progress(page, self.number, known=known)
             self._update(
                 self._mine().filter(number=self.number),
                 number=progress.number,
@@ -246,14 +327,19 @@ class _Hold:
             )
         self.number = progress.number
         logger.info(
-            "feed read gateway=%s number=%d known=%d unknown=%d unreadable=%d",
-            *(self._alias, progress.number, progress.known, progress.unknown, progress.unreadable),
+            "feed read gateway=%s number=%d known=%d unknown=%d unreadable=%d missed=%d",
+            self._alias,
+            progress.number,
+            progress.known,
+            progress.unknown,
+            progress.unreadable,
+            progress.missed,
         )
         return progress
 
     def _update(self, rows: QuerySet[FeedCursor], **columns: Any) -> None:
-        if not rows.update(held_until=_until(), **columns):
-            raise HeldByAnother(None)
+        if not rows.update(held_until=timezone.now() + HOLD, **columns):
+            raise HoldLost
 
     def _mine(self) -> QuerySet[FeedCursor]:
         return self._rows().filter(holder=self._me)
@@ -266,10 +352,6 @@ _HOST: Final = socket.gethostname()
 
 _holding: Final[set[str]] = set()
 """The holds of this process's own runs, in whatever thread."""
-
-
-def _until() -> datetime:
-    return timezone.now() + HOLD
 
 
 def _is_gone(holder: str) -> bool:
@@ -291,43 +373,33 @@ def _is_gone(holder: str) -> bool:
     return False
 
 
-def _write_down(alias: str, page: FeedPage) -> tuple[int, int]:
-    """How many statuses belong to messages of ours, and how many could not be written down."""
-    receipts.keep_aside(alias, _unreadable(page))
-    try:
-        with transaction.atomic(using=primary()):
-            return receipts.record_receipts(alias, _receipts_of(page)), 0
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:  # noqa: BLE001 (one of them; the others must not wait for it)
-        logger.error("feed page not recorded: %s", privacy.place_of(error))  # noqa: TRY400
-        return _write_down_each(alias, page)
+def _write_down(page: FeedPage, hold: _Hold, patience: _Patience) -> Iterator[Progress]:
+    """As a whole or else by halves, so that an entry that cannot be written stops no other.
+
+    Each part is a transaction of its own: one that held what another part needs would lock out
+    those who send.
+    """
+    progress = patience.until_done(partial(hold.write, page))
+    if progress:
+        yield progress
+        return
+    middle = len(page.items) // 2
+    for items in (page.items[:middle], page.items[middle:]):
+        yield from _write_down(replace(page, items=items), hold, patience)
 
 
-def _write_down_each(alias: str, page: FeedPage) -> tuple[int, int]:
-    known = failed = 0
+def _may_be_of_one_entry(error: Exception) -> bool:
+    """Not so what would hit every other entry as well: the database, its tables, the hold."""
+    if isinstance(error, (DataError, IntegrityError)):
+        return True
+    return not isinstance(error, (DatabaseError, InterfaceError, NotificationError))
+
+
+def _unreadable(page: FeedPage, before: int, why: str) -> Iterator[Receipt]:
+    """The place of each entry that cannot be read; what it holds may be personal."""
+    last, since = before, 0
     for item in page.items:
-        try:
-            with transaction.atomic(using=primary()):
-                known += receipts.record_receipts(alias, item.receipts)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 (closed by default, entry by entry)
-            kind = type(error).__name__
-            receipts.keep_aside(alias, [Receipt(reference=_place(item), word=kind)])
-            failed += len(item.receipts)
-    return known, failed
-
-
-def _unreadable(page: FeedPage) -> Sequence[Receipt]:
-    """A note for each entry that cannot be read; what it holds may be personal."""
-    last = max(item.number or 0 for item in page.items)
-    return [
-        Receipt(reference=_place(item, f"page to {last}, {place}."), word="unreadable")
-        for place, item in enumerate(page.items, start=1)
-        if not item.receipts
-    ]
-
-
-def _place(item: FeedItem, otherwise: str = "") -> str:
-    return f"feed entry {otherwise if item.number is None else item.number}"
+        last, since = (last, since + 1) if item.number is None else (item.number, 0)
+        if not item.receipts:
+            place = f"{since} after {last}" if since else str(last)
+            yield Receipt(reference=f"feed entry {place}", word=why)

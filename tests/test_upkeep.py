@@ -1403,9 +1403,7 @@ def test_the_oldest_go_first(name: str, stub: Any, clock: Clock) -> None:
 
 def stuck_behind(stub: Any, clock: Clock, configure: Configure, number: int) -> int:
     """Ids that are old and in flight, and behind them some that may go; how many these are."""
-    configure(
-        KEEP_IDEMPOTENCY=3 * DAY, EMAIL_LIFETIME=100 * 24 * 3600, CIRCUIT_FAILURES=None
-    )
+    configure(KEEP_IDEMPOTENCY=3 * DAY, EMAIL_LIFETIME=100 * 24 * 3600, CIRCUIT_FAILURES=None)
     for _ in range(number):
         brought_to("unknown", stub, Channel.EMAIL)
     completed(stub, 3)

@@ -111,7 +111,11 @@ class AltinnGateway(BaseGateway):
     def last_number(self, *, timeout: float) -> int:
         """Also of a feed from which everything has been purged, where the service tells it."""
         page = self._feed("seq=0&pageSize=1&orderBy=desc", timeout)
-        return max([page.latest or 0, *(item.number or 0 for item in page.items)])
+        numbers = (page.latest, *(item.number for item in page.items))
+        known = [number for number in numbers if number is not None]
+        if page.items and not known:
+            raise Unavailable("the newest entry of the feed cannot be read")
+        return max(known, default=0)
 
     def check(self) -> Iterator[CheckMessage]:
         for name, url in self._addresses():

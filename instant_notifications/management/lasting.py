@@ -8,7 +8,7 @@ from threading import current_thread, main_thread
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import connections
+from django.db import connections, reset_queries
 
 from instant_notifications.upkeep import Stop
 
@@ -23,7 +23,8 @@ def seconds(text: str) -> float:
 
 class LastingCommand(BaseCommand):
     def show_progress(self, text: str) -> None:
-        """On a terminal, a line that is written over."""
+        """After each step. On a terminal, a line that is written over."""
+        reset_queries()  # under DEBUG Django would keep them all
         if self.stderr.isatty():
             self.stderr.write(f"\r\033[K{text}", style_func=str, ending="")
             self.stderr.flush()

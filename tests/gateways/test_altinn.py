@@ -427,7 +427,7 @@ def test_an_entry_is_read_as_far_as_it_can_be(
         ([], "", "9" * 19, (None, None), 0),
         ([{"sequenceNumber": 41}], "3", "42", (3, 42), 42),
         ([{"sequenceNumber": 41}], "3", "", (3, None), 41),
-        ([None], "", "", (None, None), 0),
+        ([], "", "", (None, None), 0),
     ],
 )
 def test_the_headers_tell_how_far_the_feed_reaches(
@@ -439,6 +439,12 @@ def test_the_headers_tell_how_far_the_feed_reaches(
     assert (page.oldest, page.latest) == reach
     assert gateway(server.url).last_number(timeout=5) == last
     assert b"&pageSize=1&orderBy=desc " in server.requests[1]
+
+
+def test_without_the_newest_number_nobody_says_where_the_feed_ends(serve: Serve) -> None:
+    server = serve(upstream(feed=answer([None])))
+    with pytest.raises(Unavailable, match="newest entry"):
+        gateway(server.url).last_number(timeout=5)
 
 
 FEED_FAILURES: Final[list[tuple[Reply, type[Exception], str]]] = [

@@ -3,16 +3,15 @@
 """
 
 from argparse import ArgumentParser, ArgumentTypeError
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError, InterfaceError
 
 from instant_notifications import privacy, sync
-from instant_notifications.exceptions import NotConfigured, NotificationError
+from instant_notifications.exceptions import HandoverFailed, NotConfigured, NotificationError
 from instant_notifications.management.lasting import LastingCommand, seconds, stopped_by_signal
 from instant_notifications.upkeep import Stop
 
@@ -22,10 +21,13 @@ EXIT_NOT_READ = 2
 BAR_WIDTH = 30
 
 
+LARGEST_NUMBER = 2**63 - 1
+
+
 def _number(text: str) -> int:
     number = int(text)
-    if number < 0:
-        raise ArgumentTypeError("must not be negative")
+    if not 0 <= number <= LARGEST_NUMBER:
+        raise ArgumentTypeError(f"must be between 0 and {LARGEST_NUMBER}")
     return number
 
 
@@ -63,8 +65,8 @@ class Totals:
 
 
 class Command(LastingCommand):
-    """Exit status: 0 read to the end; 1 so, but entries were unreadable or gone (they are counted);
-    2 not read to the end: not configured, refused, away, or another run is at it.
+    """Exit status: 0 read to the end, or until told to stop; 1 so, but entries were unreadable or
+    gone (they are counted); 2 not so: not configured, refused, away, or another run is at it.
     """
 
     help = f"Brings home what an upstream says of the messages it has taken. {__doc__}"
@@ -81,31 +83,31 @@ class Command(LastingCommand):
             "--from-seq", type=_number, metavar="N", help="read (again) what comes after number N"
         )
         parser.add_argument("--max-pages", type=_count, metavar="N", help="stop after so many")
-        parser.add_argument(
+        end = parser.add_mutually_exclusive_group()
+        end.add_argument(
             "--follow",
             type=seconds,
             metavar="SECONDS",
             help="go on until stopped (SIGTERM, Ctrl-C), with this pause at the end of the feed",
         )
-        parser.add_argument("--dry-run", action="store_true", help="only tell what there is to do")
+        end.add_argument("--dry-run", action="store_true", help="only tell what there is to do")
 
     def handle(self, *, gateway: str | None, **options: Any) -> None:
         totals = Totals()
         try:
             alias = gateway or _only_feed()
-            with stopped_by_signal() as stop:
+            with stopped_by_signal() as stop, suppress(sync.Stopped):
                 self._run(alias, totals, stop, **options)
-        except (NotificationError, DatabaseError, InterfaceError) as error:
+        except Exception as error:  # noqa: BLE001 (its text may quote what must not be seen)
             self.show_progress("")
-            said = str(error) if isinstance(error, NotificationError) else privacy.place_of(error)
             so_far = "" if totals.number is None else f" So far: {totals}."
-            raise CommandError(f"{said}{so_far}", returncode=EXIT_NOT_READ) from None
+            raise CommandError(f"{_told(error)}{so_far}", returncode=EXIT_NOT_READ) from None
         self.show_progress("")
         self.stdout.write(f"{'To do: ' if options['dry_run'] else ''}{alias}: {totals}")
         if totals.unreadable or totals.missed:
             raise CommandError(
-                "Some entries could not be used; what was unreadable is kept with the unmatched "
-                "receipts.",
+                "Some entries could not be used. The places of those that were unreadable are kept "
+                "with the unmatched receipts.",
                 returncode=EXIT_KEPT_ASIDE,
             )
 
@@ -131,6 +133,16 @@ class Command(LastingCommand):
             for page in islice(pages, max_pages):
                 totals.add(page)
                 self.show_progress(_bar(alias, page))
+
+
+def _told(error: Exception) -> str:
+    match error:
+        case HandoverFailed():
+            return f"The feed cannot be read now ({error.reason})."
+        case NotificationError():
+            return str(error)
+        case _:
+            return privacy.place_of(error)
 
 
 def _only_feed() -> str:
