@@ -12,9 +12,10 @@ from django.db import InterfaceError, OperationalError, connections
 from instant_notifications import privacy
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
+from instant_notifications.history import Change
 from instant_notifications.models import Delivery, primary
 from instant_notifications.receipts import match_kept_receipts
-from instant_notifications.record import Change, record_status
+from instant_notifications.record import record_status
 from instant_notifications.route import Walk
 from instant_notifications.statuses import WORDS, Cause, Channel, Handover, is_word_of
 

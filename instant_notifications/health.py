@@ -16,8 +16,8 @@ from django.utils import timezone
 from instant_notifications import privacy
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import NotConfigured, Unavailable
+from instant_notifications.history import storable
 from instant_notifications.models import GatewayState, primary
-from instant_notifications.record import storable
 
 logger = logging.getLogger("instant_notifications")
 

@@ -7,9 +7,10 @@ from uuid import UUID
 from django.db import transaction
 
 from instant_notifications.gateways import Receipt
+from instant_notifications.history import Change, storable
 from instant_notifications.models import Delivery, UnmatchedReceipt, primary
 from instant_notifications.models.orders import PART_LENGTH
-from instant_notifications.record import Change, record_all, record_status, storable
+from instant_notifications.record import record_all, record_status
 from instant_notifications.statuses import STAGES, Cause, Handover, is_word_of, may_be_reported
 
 _PARTS: Final = range(1, 256)

@@ -2,28 +2,27 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from instant_notifications import feed, signals
+from instant_notifications import feed, history, signals
+from instant_notifications.history import Change, storable
 from instant_notifications.models import Delivery, Shipment, StatusEvent, primary
-from instant_notifications.models.orders import PART_LENGTH, REFERENCE_LENGTH
 from instant_notifications.statuses import (
     STAGES,
     WORDS,
     Cause,
     Channel,
     Handover,
-    Outcome,
     ShipmentType,
     Stage,
     is_final,
@@ -45,45 +44,6 @@ _MOVING: Final = (
     "may_have_left",
 )
 """What changes in the life of a delivery."""
-
-_TOLD: Final = frozenset({"status", "handover"})
-"""What the history has a line about, whoever moved it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One gateway that was asked to take a message, or passed over, and what came of it."""
-
-    gateway: str
-    started_at: datetime
-    duration: timedelta = timedelta(0)
-    outcome: Outcome
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """News of one delivery, from a hand-over, a receipt or the clock."""
-
-    cause: Cause
-    status: str | None = None
-    """The word to show from now on; ``None`` leaves it."""
-    handover: Handover | None = None
-    """How the hand-over stands; ``None`` leaves it."""
-    attempt: int | None = None
-    """Which hand-over speaks; ``None`` for anybody else."""
-    calls: Sequence[Call] = ()
-    """Whom that hand-over has asked, in turn."""
-    last_word: bool = False
-    """Nothing more will be heard, whatever the word."""
-    gateway: str = ""
-    gateway_reference: str = ""
-    gateway_word: str = ""
-    reported_status: str = ""
-    """What a receipt said, whether or not it may be shown."""
-    part: str = ""
-    parts: int | None = None
-    """Which part of a long SMS this is about, of how many."""
 
 
 def record_status(delivery: Delivery, change: Change) -> Delivery:
@@ -109,7 +69,7 @@ def record_all(changes: Sequence[tuple[UUID, Change]]) -> None:
     now = timezone.now()
     locked = _locked_all({delivery_id for delivery_id, _ in changes})
     for batch in _one_of_each_shipment(changes, locked):
-        noted = _noted({delivery_id for delivery_id, _ in batch})
+        noted = history.noted({delivery_id for delivery_id, _ in batch})
         steps = [
             _step(locked[delivery_id], change, now, partial(noted.__getitem__, delivery_id))
             for delivery_id, change in batch
@@ -170,14 +130,8 @@ class _Step:
             columns["content"] = None
         return columns
 
-
-class _Note(NamedTuple):
-    """What a line of the history says that came of a receipt."""
-
-    gateway: str
-    gateway_word: str
-    reported_status: str
-    part: str
+    def lines(self, now: datetime) -> Iterator[StatusEvent]:
+        return history.lines(self.seen, self.after, self.change, now)
 
 
 def _write(seen: Delivery, change: Change) -> Delivery | None:
@@ -187,15 +141,15 @@ def _write(seen: Delivery, change: Change) -> Delivery | None:
     nothing to do is as good as a new one.
     """
     now = timezone.now()
-    step = _step(seen, change, now, lambda: _noted({seen.pk})[seen.pk])
+    step = _step(seen, change, now, lambda: history.noted({seen.pk})[seen.pk])
     if step is None:
-        _append_to_history(_lines_of(change.calls, seen, change))
+        history.append(history.lines_of_calls(change.calls, seen, change))
         return seen
     return step.after if _save(step, now) else None
 
 
 def _step(
-    seen: Delivery, change: Change, now: datetime, noted: Callable[[], Collection[_Note]]
+    seen: Delivery, change: Change, now: datetime, noted: Callable[[], Collection[history.Note]]
 ) -> _Step | None:
     """What the change makes of the delivery; ``None`` for nothing."""
     if change.cause is Cause.EXPIRY and not seen.overdue(now):
@@ -204,11 +158,11 @@ def _step(
         logger.warning("late outcome ignored delivery=%s", seen.pk)
         return None
     after = copy(seen)
-    change = _of_all_parts(after, _doubted(after, change), noted)
+    change = history.of_all_parts(after, _doubted(after, change), noted)
     _move_handover(after, change)
     _move_status(after, change, now)
     step = _Step(seen, after, change)
-    return step if step.moved() or _is_news(change, noted) else None
+    return step if step.moved() or history.is_news(change, noted) else None
 
 
 def _save(step: _Step, now: datetime) -> bool:
@@ -241,7 +195,7 @@ def _follow_up(steps: Sequence[_Step], now: datetime) -> None:
         step.after.revision = step.seen.revision + 1
         for name, value in step.columns(now).items():
             setattr(step.after, name, value)
-    _append_to_history(line for step in steps for line in _lines(step, now))
+    history.append(line for step in steps for line in step.lines(now))
     for step in steps:
         if step.after.status != step.seen.status:
             signals.send_on_commit(
@@ -350,94 +304,3 @@ def _may_show(delivery: Delivery, change: Change, word: str) -> bool:
 def _corrects_expiry(delivery: Delivery, change: Change) -> bool:
     """Expiry is our own assumption; only somebody who knows better may replace it."""
     return STAGES[delivery.status] is Stage.EXPIRED and change.cause is not Cause.EXPIRY
-
-
-def _append_to_history(lines: Iterable[StatusEvent]) -> None:
-    StatusEvent.objects.using(primary()).bulk_create(lines)
-
-
-def _lines(step: _Step, now: datetime) -> Iterator[StatusEvent]:
-    """What the history is to say: a line for each gateway called, and one for the change itself.
-
-    The last call and the change share a line where they tell of the same gateway.
-    """
-    change = step.change
-    telling = change.cause is Cause.RECEIPT or not _TOLD.isdisjoint(step.moved())
-    shared = telling and change.calls and change.calls[-1].gateway == change.gateway
-    yield from _lines_of(change.calls[:-1] if shared else change.calls, step.seen, change)
-    if telling:
-        yield StatusEvent(
-            delivery=step.after,
-            at=now,
-            from_status=step.seen.status,
-            to_status=step.after.status,
-            cause=change.cause,
-            attempt=change.attempt,
-            gateway=change.gateway,
-            gateway_word=storable(change.gateway_word),
-            reported_status=change.reported_status,
-            part=storable(change.part, PART_LENGTH),
-            **(_columns(change.calls[-1]) if shared else {}),
-        )
-
-
-def _lines_of(calls: Iterable[Call], delivery: Delivery, change: Change) -> Iterator[StatusEvent]:
-    for call in calls:
-        yield StatusEvent(
-            delivery=delivery,
-            at=call.started_at + call.duration,
-            from_status=delivery.status,
-            to_status=delivery.status,
-            cause=change.cause,
-            attempt=change.attempt,
-            gateway=call.gateway,
-            gateway_word=storable(call.reason),
-            **_columns(call),
-        )
-
-
-def _columns(call: Call) -> dict[str, Any]:
-    return {"outcome": call.outcome, "started_at": call.started_at, "duration": call.duration}
-
-
-def _is_news(change: Change, noted: Callable[[], Collection[_Note]]) -> bool:
-    """A receipt that moves nothing is noted all the same, the first time its word is heard."""
-    note = _Note(
-        gateway=change.gateway,
-        gateway_word=storable(change.gateway_word),
-        reported_status=change.reported_status,
-        part=storable(change.part, PART_LENGTH),
-    )
-    return change.cause is Cause.RECEIPT and any(note[1:]) and note not in noted()
-
-
-def _of_all_parts(
-    delivery: Delivery, change: Change, noted: Callable[[], Collection[_Note]]
-) -> Change:
-    """A long SMS is delivered when each of its parts is; one that failed speaks for the whole."""
-    delivered = WORDS[Channel(delivery.channel)].delivered
-    if not change.part or change.status != delivered:
-        return change
-    arrived = {note.part for note in noted() if note.part and note.reported_status == delivered}
-    arrived.add(storable(change.part, PART_LENGTH))
-    missing = len(arrived) < (change.parts or delivery.segments or 1)
-    return replace(change, status=None) if missing else change
-
-
-def _noted(delivery_ids: Collection[UUID]) -> Mapping[UUID, Collection[_Note]]:
-    """What receipts have said of each."""
-    lines = StatusEvent.objects.using(primary()).filter(
-        delivery__in=delivery_ids, cause=Cause.RECEIPT
-    )
-    noted: defaultdict[UUID, set[_Note]] = defaultdict(set)
-    for delivery_id, *line in lines.values_list("delivery", *_Note._fields):
-        noted[delivery_id].add(_Note(*line))
-    return noted
-
-
-def storable(text: str, length: int = REFERENCE_LENGTH) -> str:
-    """A gateway's own text, fit for a column of any database whatever the gateway sent."""
-    text = text[:length]
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else "\ufffd" for each in text)

@@ -25,8 +25,8 @@ from instant_notifications.exceptions import (
     Unavailable,
 )
 from instant_notifications.gateways import BaseGateway, Message, Receipt, gateways
+from instant_notifications.history import Call
 from instant_notifications.models import Delivery, GatewayState, release_pooled_connection
-from instant_notifications.record import Call
 from instant_notifications.statuses import WORDS, Channel, Outcome
 
 logger = logging.getLogger("instant_notifications")

@@ -14,10 +14,10 @@ from django.utils import timezone
 from instant_notifications import feed, record
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Receipt
+from instant_notifications.history import Change
 from instant_notifications.models import Delivery, FeedEntry, Organisation, Shipment, StatusEvent
 from instant_notifications.orders import send_sms
 from instant_notifications.receipts import record_receipt
-from instant_notifications.record import Change
 from instant_notifications.statuses import Cause, Handover, is_final, may_follow
 from tests.outcomes import Do, Killed, expire, fails, gateways, in_turn, lapse_lease
 from tests.stub import take

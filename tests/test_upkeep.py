@@ -19,6 +19,7 @@ from django.utils import timezone
 from instant_notifications import feed, orders, privacy, record, upkeep
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Message, Receipt
+from instant_notifications.history import Change
 from instant_notifications.models import (
     Delivery,
     FeedEntry,
@@ -31,7 +32,6 @@ from instant_notifications.models import (
 )
 from instant_notifications.orders import Sent, send_email, send_sms
 from instant_notifications.receipts import record_receipt
-from instant_notifications.record import Change
 from instant_notifications.simulator import gateway as simulator
 from instant_notifications.simulator.postman import deliver_due_receipts
 from instant_notifications.statuses import WORDS, Cause, Channel, Handover

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from instant_notifications import record
 from instant_notifications.gateways import Receipt
+from instant_notifications.history import Change
 from instant_notifications.models import Delivery, StatusEvent
-from instant_notifications.record import Change
 from instant_notifications.simulator import gateway as simulator
 from instant_notifications.simulator import postman
 from instant_notifications.simulator.models import SimulatedMessage, SimulatedReceipt
