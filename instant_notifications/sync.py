@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, Final, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import (
     DatabaseError,
@@ -34,7 +34,7 @@ from instant_notifications import privacy, receipts
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import HandoverFailed, NotConfigured, NotificationError
 from instant_notifications.gateways import BaseGateway, FeedItem, FeedPage, Receipt, gateways
-from instant_notifications.models import FeedCursor, primary
+from instant_notifications.models import Delivery, FeedCursor, primary
 from instant_notifications.upkeep import Stop
 
 T = TypeVar("T")
@@ -47,6 +47,8 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 LONGEST_PAUSE: Final = 30.0
 HOLD: Final = timedelta(seconds=90)
 """How long a feed is held without a sign of life: more than a fetch and a pause together."""
+ASKED_AT_ONCE: Final = 50
+"""Messages asked for one by one before what was heard is written down."""
 UNREADABLE: Final = "unreadable"
 
 
@@ -80,8 +82,8 @@ class Stopped(Exception):  # noqa: N818
 class Progress:
     """What came of one page."""
 
-    number: int
-    """Everything up to here has been dealt with."""
+    number: int = 0
+    """Everything up to here has been dealt with; 0 where nothing is numbered."""
     latest: int | None = None
     """The upstream's last number, where it says so."""
     known: int = 0
@@ -131,6 +133,31 @@ def preview(alias: str, *, begin: int | None = None, stop: Stop) -> Generator[Pr
             progress = _progress(page, number, known=known)
             yield progress
             number = progress.number
+
+
+def ask_for_each(alias: str, *, stop: Stop) -> Generator[Progress, None, None]:
+    """Ask for each message that still waits for its last word, where the feed cannot be read.
+
+    It may be done anew, and by several at once: repeats change nothing. Raises as ``sync`` does.
+    """
+    gateway, patience = gateways[alias], _Patience(stop)
+    if not gateway.answers_for_each:
+        raise NotConfigured(f"Gateway {alias!r} cannot be asked for single messages.")
+    waiting = Delivery.objects.using(primary()).filter(gateway=alias, completed_at=None)
+    named = waiting.exclude(gateway_reference="").order_by("pk")
+    after = UUID(int=0)
+    with suppress(Stopped):
+        while batch := _batch(named.filter(pk__gt=after), patience):
+            heard = []
+            for _, reference in batch:
+                ask = partial(gateway.look_up, reference, timeout=FETCH_TIMEOUT)
+                heard.append((reference, patience.until_done(ask)))
+            said = [each for reference, each in heard if each and _is_about(each, reference)]
+            patience.until_done(partial(_record, alias, said))
+            unknown = sum(each is None for _, each in heard)
+            unreadable = len(heard) - len(said) - unknown
+            yield Progress(known=len(said), unknown=unknown, unreadable=unreadable)
+            after = batch[-1][0]
 
 
 def last_number(alias: str, *, stop: Stop) -> int:
@@ -261,6 +288,20 @@ class _Patience:
         if not connection.in_atomic_block:  # that one is somebody else's
             connection.close_if_unusable_or_obsolete()
         self.stop.wait(seconds)
+
+
+def _batch(waiting: QuerySet[Delivery], patience: _Patience) -> Sequence[tuple[UUID, str]]:
+    rows = waiting.values_list("pk", "gateway_reference")[:ASKED_AT_ONCE]
+    return patience.until_done(lambda: list(rows.all()))
+
+
+def _is_about(said: Receipt, reference: str) -> bool:
+    return bool(said.word) and said.gateway_reference == reference
+
+
+def _record(alias: str, said: Sequence[Receipt]) -> None:
+    with transaction.atomic(using=primary()):
+        receipts.record_receipts(alias, said)
 
 
 class _Hold:

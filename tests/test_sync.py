@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count, islice
 from random import Random
@@ -26,7 +26,7 @@ from instant_notifications.upkeep import Stop
 from tests.clock import Clock
 from tests.outcomes import Killed
 from tests.stub import StubGateway
-from tests.test_upkeep import SITUATIONS, after, brought_to, changes, fed, receipt, sweep
+from tests.test_upkeep import SITUATIONS, after, brought_to, changes, fed, raises, receipt, sweep
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db
@@ -67,11 +67,16 @@ class Upstream:
 
 
 class FeedGateway(StubGateway):
-    has_feed = True
+    has_feed = answers_for_each = True
     upstream: ClassVar[Upstream]
 
     def read_feed(self, after: int, *, timeout: float) -> FeedPage:
         return self.upstream.page(after)
+
+    def look_up(self, gateway_reference: str, *, timeout: float) -> Receipt | None:
+        self.upstream.meanwhile()
+        said = [receipt for item in self.upstream.items for receipt in item.receipts]
+        return next((each for each in said if gateway_reference in each.gateway_reference), None)
 
     def last_number(self, *, timeout: float) -> int:
         return len(self.upstream.items)
@@ -561,3 +566,57 @@ def test_a_large_feed_needs_no_more_memory_than_a_small_one(upstream: Upstream) 
     used = [sys.getallocatedblocks() for _ in sync.sync("stub", stop=Watch())]
     assert number() == size
     assert used[-1] - used[9] < 10_000
+
+
+# Asking one by one
+
+
+def test_each_message_that_waits_is_asked_for(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "ASKED_AT_ONCE", 2)
+    delivered, failed, still_waiting, ended, nobody_knows = waiting(5)
+    receipt(ended, "SMS_Delivered")
+    upstream.add(
+        theirs(delivered), theirs(failed, "SMS_Failed"), theirs(still_waiting, "SMS_Accepted")
+    )
+    asked: list[int] = []
+    upstream.meanwhile = lambda: asked.append(1)
+    told = list(sync.ask_for_each("stub", stop=Watch()))
+    assert (len(asked), len(told)) == (4, 2)
+    assert sum(each.known for each in told) == 3
+    assert sum(each.unknown for each in told) == 1
+    shown = dict(Delivery.objects.values_list("pk", "status"))
+    assert (shown[delivered.pk], shown[failed.pk]) == ("SMS_Delivered", "SMS_Failed")
+    assert shown[still_waiting.pk] == shown[nobody_knows.pk] == "SMS_Accepted"
+    again = list(sync.ask_for_each("stub", stop=Watch()))
+    assert sum(each.known for each in again) == 1
+    assert not FeedCursor.objects.exists()
+
+
+@pytest.mark.parametrize("wrong", [{"gateway_reference": "{}-other"}, {"word": ""}])
+def test_an_answer_about_something_else_is_not_taken_for_ours(
+    wrong: dict[str, str], upstream: Upstream
+) -> None:
+    (ours,) = waiting(1)
+    changed = {name: text.format(ours.gateway_reference) for name, text in wrong.items()}
+    upstream.add(replace(theirs(ours), **changed))
+    (told,) = sync.ask_for_each("stub", stop=Watch())
+    assert (told.known, told.unreadable) == (0, 1)
+    ours.refresh_from_db()
+    assert ours.status == "SMS_Accepted"
+
+
+def test_asking_is_patient_and_can_be_stopped(upstream: Upstream) -> None:
+    waiting(1)
+    upstream.meanwhile = raises(Unavailable("HTTP 503"))
+    stop = Watch()
+    with pytest.raises(Unavailable):
+        list(sync.ask_for_each("stub", stop=stop))
+    assert stop.pauses == list(sync.PAUSES)
+    assert list(sync.ask_for_each("stub", stop=Watch(last=1))) == []
+
+
+def test_a_gateway_that_cannot_be_asked_says_so(stub: Any) -> None:
+    with pytest.raises(NotConfigured, match="single messages"):
+        list(sync.ask_for_each("stub", stop=Watch()))

@@ -253,3 +253,14 @@ def test_in_a_shell_its_exit_status_is_the_documented_one(
             sync_status_feed.Command().run_from_argv(["manage.py", COMMAND])
         assert ended.value.code == status
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_it_can_ask_for_each_message_instead(upstream: Upstream) -> None:
+    ours = waiting(2)
+    upstream.add(theirs(ours[0]))
+    told = "stub: 1 statuses of our messages, 1 of messages we do not know, 0 unreadable; "
+    assert run("--each") == (f"{told}asked one by one\n", 0, "")
+    upstream.items.clear()
+    assert run("--each", "--max-pages", "1")[1] == 0
+    for word in ("--dry-run", "--follow=1"):
+        assert run("--each", word)[1] == 2

@@ -41,6 +41,7 @@ _RECIPIENT_MEMBERS: Final = ("phonenumber", "recipientemail.emailaddress")
 """How the paths of errors end that find fault with the recipient, in lower case."""
 
 _REFUSED_FOR_GOOD: Final = "IN-00001"
+_NO_SUCH_SHIPMENT: Final = "NOT-00003"
 _CLEARLY_NOT_SENT: Final = frozenset({400, 401, 403, 404, 405, 413, 415, 429, 503})
 _ABOUT_THIS_MESSAGE: Final = frozenset({400, 409, 413, 422})
 """The service is well and takes others."""
@@ -68,6 +69,7 @@ class AltinnGateway(BaseGateway):
     channels = frozenset(Channel)
     deduplicates = True
     has_feed = True
+    answers_for_each = True
     shortest_time_to_live = 60
 
     def __init__(
@@ -98,12 +100,14 @@ class AltinnGateway(BaseGateway):
             return Receipt(gateway_reference=_shipment_of(answer), word=str(answer.status_code))
         raise self._failure(message.channel, answer, deadline)
 
-    def look_up(self, shipment_id: str, *, timeout: float) -> Receipt:
-        """What the service knows of one message at this moment."""
-        answer = self._inquire(f"future/shipment/{quote(shipment_id, safe='')}", timeout)
-        if not answer.ok:
-            raise Unavailable(f"HTTP {answer.status_code}", retry_after=answer.retry_after)
-        return _receipt(_object(_json(answer)))
+    def look_up(self, gateway_reference: str, *, timeout: float) -> Receipt | None:
+        """By the shipment's own address."""
+        answer = self._inquire(f"future/shipment/{quote(gateway_reference, safe='')}", timeout)
+        if answer.ok:
+            return _receipt(_object(_json(answer)))
+        if _code_in(_object(_json(answer))) == _NO_SUCH_SHIPMENT:
+            return None
+        raise self._failure_of_inquiry(answer)
 
     def read_feed(self, after: int, *, timeout: float) -> FeedPage:
         return self._feed(f"seq={after}&pageSize={PAGE_SIZE}&orderBy=asc", timeout)
@@ -147,7 +151,7 @@ class AltinnGateway(BaseGateway):
     def _feed(self, query: str, timeout: float) -> FeedPage:
         answer = self._inquire(f"future/shipment/feed?{query}", timeout)
         if not answer.ok:
-            raise self._failure_of_feed(answer)
+            raise self._failure_of_inquiry(answer)
         entries = _json(answer)
         if not isinstance(entries, list):
             raise Unavailable("the feed is no list")
@@ -157,7 +161,7 @@ class AltinnGateway(BaseGateway):
             latest=_number(answer.headers.get("X-Latest-Sequence")),
         )
 
-    def _failure_of_feed(self, answer: http.Answer) -> NotConfigured | Unavailable:
+    def _failure_of_inquiry(self, answer: http.Answer) -> NotConfigured | Unavailable:
         if answer.status_code in _BAD_CREDENTIALS:
             return NotConfigured(
                 f"The service refuses the token of gateway {self.alias!r} (HTTP "
@@ -166,8 +170,8 @@ class AltinnGateway(BaseGateway):
             )
         if answer.status_code == 404:
             return NotConfigured(
-                f"There is no feed below the option 'url' of gateway {self.alias!r} (HTTP 404). "
-                "It ends with /notifications/api/v1/."
+                f"The API is not below the option 'url' of gateway {self.alias!r} (HTTP 404). It "
+                "ends with /notifications/api/v1/."
             )
         return Unavailable(f"HTTP {answer.status_code}", retry_after=answer.retry_after)
 
@@ -217,10 +221,10 @@ class AltinnGateway(BaseGateway):
     def _word_of_refusal(self, channel: Channel, shipment_id: str, deadline: float) -> str:
         """The word the shipment shows; the general one if it cannot be had in time."""
         try:
-            timeout = _left(deadline)
-            word = self.look_up(shipment_id, timeout=timeout).status if shipment_id else None
+            said = self.look_up(shipment_id, timeout=_left(deadline)) if shipment_id else None
         except (HandoverFailed, NotConfigured):
-            word = None
+            said = None
+        word = said.status if said else None
         if word and is_word_of(channel, word) and STAGES[word] in _ENDS_OF_REFUSED:
             return word
         return WORDS[channel].failed

@@ -122,6 +122,9 @@ class BaseGateway:
     has_feed: bool = False
     """Can the statuses of all its messages be read from it as one numbered list?"""
 
+    answers_for_each: bool = False
+    """Can it be asked for the status of a single message?"""
+
     def __init__(self, alias: str, *, timeout: float | None = None, **options: Any) -> None:
         self.alias = alias
         self.timeout = timeout
@@ -173,6 +176,13 @@ class BaseGateway:
         """The next entries of the provider's feed; an empty page at its end.
 
         Raises ``NotConfigured`` with what to set, or another failure if asking again may help.
+        """
+        raise NotImplementedError
+
+    def look_up(self, gateway_reference: str, *, timeout: float) -> Receipt | None:
+        """What the provider says of one message at this moment; ``None`` if it knows of none.
+
+        Raises as ``read_feed`` does.
         """
         raise NotImplementedError
 

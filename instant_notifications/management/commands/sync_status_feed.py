@@ -46,12 +46,14 @@ class Totals:
     unknown: int = 0
     unreadable: int = 0
     missed: int = 0
-    number: int | None = None
+    number: int = 0
+    pages: int = 0
 
     def add(self, page: sync.Progress) -> None:
         for name in ("known", "unknown", "unreadable", "missed"):
             setattr(self, name, getattr(self, name) + getattr(page, name))
         self.number = page.number
+        self.pages += 1
 
     def __str__(self) -> str:
         counts = (
@@ -59,9 +61,12 @@ class Totals:
             f"{self.unreadable} unreadable"
         )
         missed = f", {self.missed} gone before they were read" if self.missed else ""
-        return f"{counts}{missed}; " + (
-            "nothing new" if self.number is None else f"read up to {self.number}"
-        )
+        return f"{counts}{missed}; {self._reach()}"
+
+    def _reach(self) -> str:
+        if not self.pages:
+            return "nothing new"
+        return f"read up to {self.number}" if self.number else "asked one by one"
 
 
 class Command(LastingCommand):
@@ -82,6 +87,11 @@ class Command(LastingCommand):
         start.add_argument(
             "--from-seq", type=_number, metavar="N", help="read (again) what comes after number N"
         )
+        start.add_argument(
+            "--each",
+            action="store_true",
+            help="leave the feed alone, and ask for each message that waits for its last word",
+        )
         parser.add_argument("--max-pages", type=_count, metavar="N", help="stop after so many")
         end = parser.add_mutually_exclusive_group()
         end.add_argument(
@@ -93,6 +103,8 @@ class Command(LastingCommand):
         end.add_argument("--dry-run", action="store_true", help="only tell what there is to do")
 
     def handle(self, *, gateway: str | None, **options: Any) -> None:
+        if options["each"] and (options["follow"] or options["dry_run"]):
+            raise CommandError("--each goes with neither --follow nor --dry-run.", returncode=2)
         totals = Totals()
         try:
             alias = gateway or _only_feed()
@@ -100,7 +112,7 @@ class Command(LastingCommand):
                 self._run(alias, totals, stop, **options)
         except Exception as error:  # noqa: BLE001 (its text may quote what must not be seen)
             self.show_progress("")
-            so_far = "" if totals.number is None else f" So far: {totals}."
+            so_far = f" So far: {totals}." if totals.pages else ""
             raise CommandError(f"{_told(error)}{so_far}", returncode=EXIT_NOT_READ) from None
         self.show_progress("")
         self.stdout.write(f"{'To do: ' if options['dry_run'] else ''}{alias}: {totals}")
@@ -119,13 +131,16 @@ class Command(LastingCommand):
         *,
         from_tail: bool,
         from_seq: int | None,
+        each: bool,
         max_pages: int | None,
         follow: float | None,
         dry_run: bool,
         **_: Any,
     ) -> None:
         begin = sync.last_number(alias, stop=stop) if from_tail else from_seq
-        if dry_run:
+        if each:
+            pages = sync.ask_for_each(alias, stop=stop)
+        elif dry_run:
             pages = sync.preview(alias, begin=begin, stop=stop)
         else:
             pages = sync.sync(alias, begin=begin, follow=follow, stop=stop)
@@ -155,6 +170,6 @@ def _only_feed() -> str:
 
 def _bar(alias: str, page: sync.Progress) -> str:
     if not page.latest:
-        return f"{alias}: {page.number}"
+        return f"{alias}: {page.number or 'asking one by one'}"
     done = min(1.0, page.number / page.latest)
     return f"{alias}: [{'#' * int(done * BAR_WIDTH):<{BAR_WIDTH}}] {page.number}/{page.latest}"
