@@ -1,19 +1,26 @@
 """The console: read-only, masked."""
 
-from typing import Any, cast
-from uuid import UUID
+from typing import Any, Final, cast
 
 from django.contrib import admin
+from django.contrib.admin.utils import label_for_field, lookup_field
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
-from instant_notifications import privacy
+from instant_notifications import privacy, search
 from instant_notifications.feed import order_status
 from instant_notifications.models import Delivery, Shipment, StatusEvent, UnmatchedReceipt
+
+_TEMPLATES: Final = "admin/instant_notifications/shipment"
 
 
 class ReadOnly:
@@ -91,10 +98,6 @@ class ShipmentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     paginator = BoundedPaginator
     show_full_result_count = False
     ordering = ("-id",)
-    search_fields = ("id",)
-    search_help_text = _(
-        "The whole shipment id. Never an address: a search is part of the page's URL."
-    )
     fields = readonly_fields = (
         "id",
         "order",
@@ -121,16 +124,37 @@ class ShipmentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def order_status(self, shipment: Shipment) -> str:
         return order_status(shipment.deliveries.all(), timezone.now())
 
-    def get_search_results(
-        self, _request: HttpRequest, queryset: QuerySet[Shipment], search_term: str
-    ) -> tuple[QuerySet[Shipment], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        try:
-            return queryset.filter(pk=UUID(term)), False
-        except ValueError:
-            return queryset.none(), False
+    def get_urls(self) -> list[URLPattern]:
+        found = self.admin_site.admin_view(require_POST(self.search))
+        return [path("search/", found, name=f"{self._name}_search"), *super().get_urls()]
+
+    def search(self, request: HttpRequest) -> HttpResponse:
+        """What the term stands for: the only shipment's own page, or a list of them."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        keys = search.find(request.POST.get("term", ""))
+        if len(keys) == 1:
+            site = self.admin_site.name
+            return redirect(reverse(f"admin:{self._name}_change", args=keys, current_app=site))
+        shipments = self.get_queryset(request).filter(pk__in=keys).order_by("-pk")
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Found"),
+            "column_names": [label_for_field(name, Shipment, self) for name in self.list_display],
+            "shipments": [(each.pk, self._cells(each)) for each in shipments],
+            "most": search.MOST,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, f"{_TEMPLATES}/found.html", context)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}"
+
+    def _cells(self, shipment: Shipment) -> list[Any]:
+        """What the list shows of a shipment besides its id."""
+        return [lookup_field(name, shipment, self)[2] for name in self.list_display[1:]]
 
 
 @admin.register(UnmatchedReceipt)

@@ -26,6 +26,7 @@ SUBJECT = "A word for you"
 SECRETS = ("99887766", "9988", "kari.nordmann", "428516", SUBJECT)
 
 LIST = reverse("admin:instant_notifications_shipment_changelist")
+SEARCH = reverse("admin:instant_notifications_shipment_search")
 ADD = reverse("admin:instant_notifications_shipment_add")
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,7 @@ def an_email(**more: Any) -> Sent:
 
 def rows(html: str) -> list[str]:
     """The ids in the first column of the list."""
-    return re.findall(r'<th class="field-id"><a [^>]*>([0-9a-f-]{36})</a>', html)
+    return re.findall(r'<th class="field-id"[^>]*><a [^>]*>([0-9a-f-]{36})</a>', html)
 
 
 def queries_of(client: Client, url: str) -> int:
@@ -191,30 +192,64 @@ def test_the_list_does_not_count_the_big_table(console: Client) -> None:
     assert not [sql for sql in counts if "LIMIT" not in sql]
 
 
-def test_a_shipment_is_found_by_its_id(console: Client) -> None:
+def found(console: Client, term: str) -> list[str]:
+    """The shipments that a search leads to."""
+    answer = console.post(SEARCH, {"term": term})
+    if answer.status_code == 302:
+        return [answer.headers["Location"].split("/")[-3]]
+    assert answer.status_code == 200
+    return rows(answer.content.decode())
+
+
+def test_what_has_only_one_meaning_leads_to_its_page(console: Client) -> None:
     an_sms()
     sent = an_sms()
-    for written in (str(sent.shipment_id), f" {sent.shipment_id} ", sent.shipment_id.hex):
-        assert rows(console.get(LIST, {"q": written}).content.decode()) == [str(sent.shipment_id)]
+    for written in (str(sent.shipment_id), f" {sent.order_id} ", sent.shipment_id.hex):
+        answer = console.post(SEARCH, {"term": written})
+        assert answer.headers["Location"] == page_of(sent.shipment_id)
+
+
+def test_several_are_listed_the_newest_first_and_masked(console: Client) -> None:
+    older, newer = an_sms(), an_sms()
+    assert found(console, PHONE) == [str(newer.shipment_id), str(older.shipment_id)]
+    html = console.post(SEARCH, {"term": PHONE}).content.decode()
+    assert "+47 ** ** ** 66 SMS_Accepted" in html
+    assert PHONE not in html
 
 
 @pytest.mark.parametrize(
     "term",
     [
-        *("", " ", "nothing", "0", "%", "'", "\N{SEE-NO-EVIL MONKEY}", "a" * 5000),
-        *("01a1fddb-8cbc-71e3-ab10-1ba190df7346", PHONE, ADDRESS),
+        *("", " ", "nothing", "0", "%", "'", "\0", "\N{SEE-NO-EVIL MONKEY}", "a" * 5000, "+", "@"),
+        *("01a1fddb-8cbc-71e3-ab10-1ba190df7346", "+4740000000", "ola@example.com", "\ud800"),
     ],
     ids=ascii,
 )
-def test_no_search_breaks_the_list(term: str, console: Client) -> None:
+def test_no_search_finds_too_much(term: str, console: Client) -> None:
+    an_sms()
+    assert found(console, term.encode("utf-8", "replace").decode()) == []
+
+
+def test_a_search_is_no_part_of_any_address(console: Client) -> None:
+    an_sms()
+    assert console.get(SEARCH, {"term": PHONE}).status_code == 405
+    form = console.get(LIST).content.decode()
+    assert f'method="post" action="{SEARCH}"' in form
+    assert 'method="get"' not in form
+
+
+def test_who_may_not_see_may_not_search(client: Client, viewer: Client) -> None:
     sent = an_sms()
-    answer = console.get(LIST, {"q": term})
-    assert answer.status_code == 200
-    assert rows(answer.content.decode()) == ([] if term.strip() else [str(sent.shipment_id)])
+    assert found(viewer, PHONE) == [str(sent.shipment_id)]
+    client.force_login(User.objects.create_user("nobody", is_staff=True))
+    assert client.post(SEARCH, {"term": PHONE}).status_code == 403
+    assert Client().post(SEARCH, {"term": PHONE}).status_code == 302  # to the log-in
 
 
-def test_a_search_that_is_no_text_is_ignored(console: Client) -> None:
-    assert console.get(LIST, {"q": "\0"}).status_code == 200
+def test_a_search_needs_the_token_of_its_form(console: Client) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = console.cookies
+    assert strict.post(SEARCH, {"term": PHONE}).status_code == 403
 
 
 @pytest.mark.parametrize("parameter", ["creator", "deliveries__destination_digest", "e", "p", "o"])

@@ -75,8 +75,9 @@ class IdempotencyRecord(models.Model):
         verbose_name = _("idempotency record")
         verbose_name_plural = _("idempotency records")
         constraints = [
+            # The id comes first, so that it can be searched for alone.
             models.UniqueConstraint(
-                fields=["creator", "scope", "key"], name="instant_idempotency_unique"
+                fields=["key", "creator", "scope"], name="instant_idempotency_once"
             ),
             models.CheckConstraint(
                 condition=models.Q(scope__in=["sms", "email"]), name="instant_idempotency_scope"
@@ -102,6 +103,13 @@ class Shipment(models.Model):
     class Meta:
         verbose_name = _("shipment")
         verbose_name_plural = _("shipments")
+        indexes = [
+            models.Index(
+                fields=["senders_reference"],
+                condition=~models.Q(senders_reference=""),
+                name="instant_shipment_reference",
+            )
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(type__in=plain(ShipmentType)), name="instant_shipment_type"
@@ -164,7 +172,7 @@ class Delivery(models.Model):
         # The partial ones hold only what upkeep still has to do, however large the table.
         indexes = [
             models.Index(
-                fields=["gateway", "gateway_reference"], name="instant_delivery_gateway_ref"
+                fields=["gateway_reference", "gateway"], name="instant_delivery_reference"
             ),
             models.Index(
                 fields=["lease_until"],
