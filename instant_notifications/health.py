@@ -65,6 +65,12 @@ def _seconds_to(moment: datetime, now: datetime) -> int:
     return max(1, math.ceil((moment - now).total_seconds()))
 
 
+def is_passed_over(state: GatewayState) -> bool:
+    """Whether its failures keep it from being asked at this moment."""
+    until = state.passed_over_until
+    return settings.CIRCUIT_FAILURES is not None and until is not None and until > timezone.now()
+
+
 def learn(failures: Mapping[str, str | None], known: Mapping[str, GatewayState]) -> None:
     """Remember how each gateway has just fared: what went wrong by its own fault, or nothing.
 

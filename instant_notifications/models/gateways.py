@@ -22,8 +22,9 @@ class GatewayState(models.Model):
     switched_off_because = models.CharField(max_length=REFERENCE_LENGTH, blank=True)
 
     class Meta:
-        verbose_name = _("state of a gateway")
-        verbose_name_plural = _("states of gateways")
+        verbose_name = _("gateway")
+        verbose_name_plural = _("gateways")
+        permissions = [("switch_gateway", "Can switch gateways off and on")]
 
     def __str__(self) -> str:
         return self.alias

@@ -9,7 +9,6 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
-from django.utils import timezone
 
 from instant_notifications import health, privacy
 from instant_notifications.conf import settings
@@ -91,15 +90,10 @@ def _remarks(alias: str, states: Mapping[str, GatewayState] | None) -> Iterator[
     state = states.get(alias, GatewayState())
     if state.switched_off_at:
         yield Warning(f"is switched off: {state.switched_off_because or 'no reason given'}")
-    if _is_passed_over(state):
+    if health.is_passed_over(state):
         yield Warning(f"is passed over after {state.failures} failures: {state.last_failure}")
 
 
 def _in_use() -> Collection[str]:
     sandbox = [] if settings.SANDBOX_RECIPIENTS is None else [settings.SANDBOX_GATEWAY]
     return {*chain(*settings.ROUTES.values()), *sandbox}
-
-
-def _is_passed_over(state: GatewayState) -> bool:
-    until = state.passed_over_until
-    return settings.CIRCUIT_FAILURES is not None and until is not None and until > timezone.now()

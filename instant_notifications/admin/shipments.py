@@ -1,39 +1,25 @@
-"""The console: read-only, masked."""
+"""Shipments: find one, and read what became of it."""
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.utils import label_for_field, lookup_field
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from instant_notifications import privacy, search
+from instant_notifications.admin.reading import BoundedPaginator, ReadOnly
 from instant_notifications.feed import order_status
-from instant_notifications.models import Delivery, Shipment, StatusEvent, UnmatchedReceipt
+from instant_notifications.models import Delivery, Shipment, StatusEvent
 
 _TEMPLATES: Final = "admin/instant_notifications/shipment"
-
-
-class ReadOnly:
-    """Nobody adds, changes or deletes history by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 class DeliveryInline(ReadOnly, admin.StackedInline):  # type: ignore[type-arg]
@@ -72,16 +58,6 @@ def _line(event: StatusEvent) -> str:
     took = event.duration
     call = f" {event.outcome} after {took.total_seconds():.2f} s" if took is not None else ""
     return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event}  {event.cause}{call}{part}{said}"
-
-
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than anybody turns pages, so that the count stays fast on a big table."""
-
-    LIMIT = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        return cast("QuerySet[Shipment]", self.object_list)[: self.LIMIT].count()
 
 
 @admin.register(Shipment)
@@ -155,22 +131,3 @@ class ShipmentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def _cells(self, shipment: Shipment) -> list[Any]:
         """What the list shows of a shipment besides its id."""
         return [lookup_field(name, shipment, self)[2] for name in self.list_display[1:]]
-
-
-@admin.register(UnmatchedReceipt)
-class UnmatchedReceiptAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    """What gateways said of messages we do not know."""
-
-    list_display = (
-        "received_at",
-        "gateway",
-        "gateway_reference",
-        "reference",
-        "status",
-        "word",
-        "part",
-    )
-    list_display_links = None
-    list_per_page = 50
-    paginator = BoundedPaginator
-    ordering = ("-pk",)

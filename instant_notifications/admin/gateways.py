@@ -1,0 +1,108 @@
+"""Gateways: how each of them stands, and the switch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
+
+from instant_notifications import health
+from instant_notifications.admin.reading import ReadOnly
+from instant_notifications.conf import settings
+from instant_notifications.exceptions import NotConfigured
+from instant_notifications.models import GatewayState
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One gateway of the settings, as the page shows it."""
+
+    alias: str
+    routes: Sequence[str]
+    state: GatewayState
+
+    @property
+    def is_passed_over(self) -> bool:
+        return health.is_passed_over(self.state)
+
+
+def standings() -> Iterator[Standing]:
+    states = health.states_of(list(settings.GATEWAYS))
+    for alias in settings.GATEWAYS:
+        routes = [channel for channel, route in settings.ROUTES.items() if alias in route]
+        yield Standing(alias, routes, states.get(alias, GatewayState(alias=alias)))
+
+
+@admin.register(GatewayState)
+class GatewayStateAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Every gateway of the settings, whether or not anything is known of it yet."""
+
+    def get_urls(self) -> list[URLPattern]:
+        switch = self.admin_site.admin_view(require_POST(self.switch))
+        return [path("switch/", switch, name=f"{self._name}_switch"), *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, object] | None = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            **(extra_context or {}),
+            "opts": self.opts,
+            "title": _("Gateways"),
+            "standings": list(standings()),
+            "may_switch": self.may_switch(request),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(
+            request, "admin/instant_notifications/gatewaystate/change_list.html", context
+        )
+
+    def switch(self, request: HttpRequest) -> HttpResponse:
+        """Off, with a reason, or on again; with effect at once in all processes."""
+        if not self.may_switch(request):
+            raise PermissionDenied
+        alias, because = request.POST.get("alias", ""), request.POST.get("because", "").strip()
+        if request.POST.get("to") == "on":
+            self._switch_on(request, alias)
+        elif because:
+            self._switch_off(request, alias, because)
+        else:
+            messages.error(request, _("Say why, for those who come after you."))
+        name = f"admin:{self._name}_changelist"
+        return redirect(reverse(name, current_app=self.admin_site.name))
+
+    def may_switch(self, request: HttpRequest) -> bool:
+        permission = f"{self.opts.app_label}.switch_gateway"
+        return self.has_view_permission(request) and request.user.has_perm(permission)
+
+    def _switch_off(self, request: HttpRequest, alias: str, because: str) -> None:
+        try:
+            health.switch_off(alias, by=request.user.get_username(), because=because)
+        except NotConfigured:
+            messages.error(request, _("There is no such gateway."))
+            return
+        self._log(request, alias, f"Switched off: {because}")
+        messages.warning(request, _("Nothing is sent by %s until it is switched on.") % alias)
+
+    def _switch_on(self, request: HttpRequest, alias: str) -> None:
+        if not GatewayState.objects.filter(pk=alias).exists():
+            messages.error(request, _("There is no such gateway."))
+            return
+        health.switch_on(alias)
+        self._log(request, alias, "Switched on.")
+        messages.success(request, _("Gateway %s is asked again.") % alias)
+
+    def _log(self, request: HttpRequest, alias: str, message: str) -> None:
+        self.log_change(request, GatewayState.objects.get(pk=alias), message)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}"
