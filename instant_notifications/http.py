@@ -64,6 +64,14 @@ class Answer:
         except (ValueError, RecursionError):
             raise ValueError("not JSON") from None
 
+    def json_object(self) -> Mapping[str, Any]:
+        """The members of the JSON object that the content is; none if it is something else."""
+        try:
+            said = self.json()
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
+
     @property
     def retry_after(self) -> int | None:
         """Seconds the server asks us to wait, if it says so in a form that makes sense."""

@@ -6,7 +6,7 @@ never heard the answer.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -104,8 +104,8 @@ class AltinnGateway(BaseGateway):
         """By the shipment's own address."""
         answer = self._inquire(f"future/shipment/{quote(gateway_reference, safe='')}", timeout)
         if answer.ok:
-            return _receipt(_object(_json(answer)))
-        if _code_in(_object(_json(answer))) == _NO_SUCH_SHIPMENT:
+            return _receipt(answer.json_object())
+        if _code_in(answer.json_object()) == _NO_SUCH_SHIPMENT:
             return None
         raise self._failure_of_inquiry(answer)
 
@@ -152,9 +152,7 @@ class AltinnGateway(BaseGateway):
         answer = self._inquire(f"future/shipment/feed?{query}", timeout)
         if not answer.ok:
             raise self._failure_of_inquiry(answer)
-        entries = _json(answer)
-        if not isinstance(entries, list):
-            raise Unavailable("the feed is no list")
+        entries = _list(answer)
         return FeedPage(
             items=[_item(entry) for entry in entries],
             oldest=_number(answer.headers.get("X-Oldest-Sequence")),
@@ -205,7 +203,7 @@ class AltinnGateway(BaseGateway):
 
     def _failure(self, channel: Channel, answer: http.Answer, deadline: float) -> HandoverFailed:
         """What an answer means that is no success."""
-        status, said = answer.status_code, _object(_json(answer))
+        status, said = answer.status_code, answer.json_object()
         code = _code_in(said)
         reason = f"HTTP {status} {code}".strip()
         if status == 400 and _blames_recipient(said):
@@ -270,11 +268,14 @@ def _filled(**members: str) -> Mapping[str, str]:
     return {name: value for name, value in members.items() if value}
 
 
-def _json(answer: http.Answer) -> Any:
+def _list(answer: http.Answer) -> Sequence[object]:
     try:
-        return answer.json()
+        said = answer.json()
     except ValueError:
-        return None
+        said = None
+    if not isinstance(said, list):
+        raise Unavailable("the feed is no list")
+    return said
 
 
 def _object(said: object) -> Mapping[str, Any]:
@@ -293,7 +294,7 @@ def _number(said: object) -> int | None:
 
 
 def _shipment_of(answer: http.Answer) -> str:
-    notification = _object(_json(answer)).get("notification")
+    notification = answer.json_object().get("notification")
     shipment_id = _text(_object(notification), "shipmentId")
     if not shipment_id:
         raise OutcomeUnknown("an answer without a shipment")

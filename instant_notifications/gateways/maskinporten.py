@@ -86,7 +86,7 @@ class Client:
             data=form,
             timeout=timeout,
         )
-        said = _object(answer)
+        said = answer.json_object()
         text = said.get("access_token")
         if not isinstance(text, str) or not text:
             raise Unavailable("Maskinporten gave no token")
@@ -184,16 +184,8 @@ _ERRORS: Final = (
 
 
 def _error_of(answer: http.Answer) -> str:
-    error = _object(answer).get("error")
+    error = answer.json_object().get("error")
     return f" {error}" if error in _ERRORS else ""
-
-
-def _object(answer: http.Answer) -> dict[str, Any]:
-    try:
-        said = answer.json()
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _seconds(said: object) -> float:

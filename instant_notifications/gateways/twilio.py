@@ -178,7 +178,7 @@ class TwilioGateway(BaseGateway):
         answer = self._ask("", (self.account_sid, self.auth_token), timeout)
         if answer.status_code in _NOBODY_IT_KNOWS:
             raise self._not_configured("does not know the account", options, answer)
-        state = _said(answer).get("status")
+        state = answer.json_object().get("status")
         if not (answer.ok and isinstance(state, str)):
             raise Unavailable(_reason(answer))
         if state != "active":
@@ -310,7 +310,7 @@ def _form_in(request: HttpRequest) -> QueryDict:
 
 
 def _acceptance(answer: http.Answer) -> Receipt:
-    said = _said(answer)
+    said = answer.json_object()
     reference = said.get("sid")
     if not (isinstance(reference, str) and _is_reference(reference)):
         raise OutcomeUnknown(f"{answer.status_code} without a sid")
@@ -347,17 +347,8 @@ def _receipt(reference: str, state: str, code: str) -> Receipt:
     return Receipt(gateway_reference=reference, status=status, word=_joined(state, code))
 
 
-def _said(answer: http.Answer) -> Mapping[str, Any]:
-    """The JSON object in an answer; an empty one if there is none."""
-    try:
-        said = answer.json()
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
 def _code_in(answer: http.Answer) -> str:
-    return _code(_said(answer).get("code"))
+    return _code(answer.json_object().get("code"))
 
 
 def _code(said: object) -> str:
