@@ -104,6 +104,13 @@ def test_what_makes_no_sense_changes_nothing(
     assert not LogEntry.objects.exists()
 
 
+@pytest.mark.parametrize("because", ["a\0b", "\N{PILE OF POO}", "x" * 10_000, "a\r\nb"])
+def test_any_reason_will_do(because: str, operator: Client) -> None:
+    switch(operator, to="off", because=because)
+    assert GatewayState.objects.get().switched_off_because[:1] in because
+    assert LogEntry.objects.count() == 1
+
+
 def test_pressed_twice_it_is_off_once(operator: Client) -> None:
     for _ in range(2):
         switch(operator, to="off", because="x")

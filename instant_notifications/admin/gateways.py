@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from instant_notifications import health
 from instant_notifications.admin.reading import ReadOnly
 from instant_notifications.conf import settings
-from instant_notifications.exceptions import NotConfigured
+from instant_notifications.history import storable
 from instant_notifications.models import GatewayState
 
 
@@ -69,11 +69,13 @@ class GatewayStateAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         """Off, with a reason, or on again; with effect at once in all processes."""
         if not self.may_switch(request):
             raise PermissionDenied
-        alias, because = request.POST.get("alias", ""), request.POST.get("because", "").strip()
-        if request.POST.get("to") == "on":
+        alias, because = (request.POST.get(name, "").strip() for name in ("alias", "because"))
+        if alias not in settings.GATEWAYS:
+            messages.error(request, _("There is no such gateway."))
+        elif request.POST.get("to") == "on":
             self._switch_on(request, alias)
         elif because:
-            self._switch_off(request, alias, because)
+            self._switch_off(request, alias, storable(because))
         else:
             messages.error(request, _("Say why, for those who come after you."))
         name = f"admin:{self._name}_changelist"
@@ -84,24 +86,14 @@ class GatewayStateAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         return self.has_view_permission(request) and request.user.has_perm(permission)
 
     def _switch_off(self, request: HttpRequest, alias: str, because: str) -> None:
-        try:
-            health.switch_off(alias, by=request.user.get_username(), because=because)
-        except NotConfigured:
-            messages.error(request, _("There is no such gateway."))
-            return
-        self._log(request, alias, f"Switched off: {because}")
+        health.switch_off(alias, by=request.user.get_username(), because=because)
+        self.log_change(request, GatewayState(alias=alias), f"Switched off: {because}")
         messages.warning(request, _("Nothing is sent by %s until it is switched on.") % alias)
 
     def _switch_on(self, request: HttpRequest, alias: str) -> None:
-        if not GatewayState.objects.filter(pk=alias).exists():
-            messages.error(request, _("There is no such gateway."))
-            return
         health.switch_on(alias)
-        self._log(request, alias, "Switched on.")
+        self.log_change(request, GatewayState(alias=alias), "Switched on.")
         messages.success(request, _("Gateway %s is asked again.") % alias)
-
-    def _log(self, request: HttpRequest, alias: str, message: str) -> None:
-        self.log_change(request, GatewayState.objects.get(pk=alias), message)
 
     @property
     def _name(self) -> str:
