@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -109,7 +109,7 @@ def claim(seen: Delivery, lease: timedelta) -> Delivery | None:
         return delivery
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Step:
     """What a change makes of a delivery. ``seen`` stays as it was: the transaction may yet fail."""
 
@@ -117,13 +117,14 @@ class _Step:
     after: Delivery
     change: Change
 
-    def moved(self) -> dict[str, Any]:
+    @cached_property
+    def moved(self) -> Mapping[str, Any]:
         values = {name: getattr(self.after, name) for name in _MOVING}
         return {name: value for name, value in values.items() if value != getattr(self.seen, name)}
 
     def columns(self, now: datetime) -> dict[str, Any]:
         """What to write into the row, besides its revision."""
-        columns = self.moved()
+        columns = dict(self.moved)
         if columns:
             columns["updated_at"] = now
         if self.after.secret and _never_sent_again(self.after):
@@ -162,7 +163,7 @@ def _step(
     _move_handover(after, change)
     _move_status(after, change, now)
     step = _Step(seen, after, change)
-    return step if step.moved() or history.is_news(change, noted) else None
+    return step if step.moved or history.is_news(change, noted) else None
 
 
 def _save(step: _Step, now: datetime) -> bool:
@@ -209,7 +210,7 @@ def _follow_up(steps: Sequence[_Step], now: datetime) -> None:
 
 
 def _concerns_the_feed(step: _Step) -> bool:
-    moved = step.moved()
+    moved = step.moved
     return "status" in moved or ("handover" in moved and not step.after.completed_at)
 
 

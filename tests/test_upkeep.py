@@ -60,6 +60,9 @@ GRACE: Final = timedelta(seconds=60)
 
 each_channel = pytest.mark.parametrize("channel", list(Channel), ids=str)
 with_threads = pytest.mark.django_db(transaction=True)
+with_several_writers = pytest.mark.skipif(
+    "sqlite" in connection.settings_dict["ENGINE"], reason="SQLite has one writer at a time"
+)
 
 
 class Restless(Event):
@@ -1593,15 +1596,21 @@ def test_the_sweep_passes_by_what_somebody_has_in_hand(held: int, stub: Any, clo
     assert sweep() == {"deliveries expired": held}
 
 
-def receipt_while_its_order_is_deleted(
-    stub: Any, clock: Clock, configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> Counter[str]:
-    """What the purge counts that finds the receipt's transaction open."""
+def expired_long_ago(stub: Any, clock: Clock, configure: Configure) -> Delivery:
+    """A message without a last word, whose order may go."""
     configure(KEEP_ORDERS=DAY)
     delivery = brought_to("taken", stub)
     clock.go(2 * DAY)
     sweep()
     clock.go(100 * DAY)
+    return delivery
+
+
+def receipt_while_its_order_is_deleted(
+    stub: Any, clock: Clock, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> Counter[str]:
+    """What the purge counts that finds the receipt's transaction open."""
+    delivery = expired_long_ago(stub, clock, configure)
     written, purged, append = Event(), Event(), record._follow_up
 
     def append_and_wait(*args: Any) -> None:
@@ -1621,9 +1630,7 @@ def receipt_while_its_order_is_deleted(
 
 
 @with_threads
-@pytest.mark.skipif(
-    "sqlite" in connection.settings_dict["ENGINE"], reason="SQLite has one writer at a time"
-)
+@with_several_writers
 def test_an_order_with_a_receipt_in_hand_is_left(
     stub: Any, clock: Clock, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1634,17 +1641,11 @@ def test_an_order_with_a_receipt_in_hand_is_left(
 
 
 @with_threads
-@pytest.mark.skipif(
-    "sqlite" in connection.settings_dict["ENGINE"], reason="SQLite has one writer at a time"
-)
+@with_several_writers
 def test_an_order_whose_receipt_has_just_been_written_is_kept(
     stub: Any, clock: Clock, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure(KEEP_ORDERS=DAY)
-    delivery = brought_to("taken", stub)
-    clock.go(2 * DAY)
-    sweep()
-    clock.go(100 * DAY)
+    delivery = expired_long_ago(stub, clock, configure)
     lock, comes = upkeep._lock, [lambda: receipt(delivery, "SMS_Delivered")]
 
     def lock_then_receive(due: Any) -> Sequence[Any]:
@@ -1659,17 +1660,11 @@ def test_an_order_whose_receipt_has_just_been_written_is_kept(
 
 
 @with_threads
-@pytest.mark.skipif(
-    "sqlite" in connection.settings_dict["ENGINE"], reason="SQLite has one writer at a time"
-)
+@with_several_writers
 def test_a_receipt_that_comes_while_its_order_is_being_deleted_breaks_nothing(
     stub: Any, clock: Clock, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure(KEEP_ORDERS=DAY)
-    delivery = brought_to("taken", stub)
-    clock.go(2 * DAY)
-    sweep()
-    clock.go(100 * DAY)
+    delivery = expired_long_ago(stub, clock, configure)
     purge_is_at_it, append = Event(), record._follow_up
 
     def append_later(*args: Any) -> None:

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from instant_notifications import health
-from instant_notifications.admin.reading import ReadOnly
+from instant_notifications.admin.reading import Page
 from instant_notifications.conf import settings
 from instant_notifications.history import storable
 from instant_notifications.models import GatewayState
@@ -40,12 +37,11 @@ def standings() -> Iterator[Standing]:
 
 
 @admin.register(GatewayState)
-class GatewayStateAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class GatewayStateAdmin(Page):
     """Every gateway of the settings, whether or not anything is known of it yet."""
 
     def get_urls(self) -> list[URLPattern]:
-        switch = self.admin_site.admin_view(require_POST(self.switch))
-        return [path("switch/", switch, name=f"{self._name}_switch"), *super().get_urls()]
+        return [self.posted(self.switch, "switch"), *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, object] | None = None
@@ -53,17 +49,12 @@ class GatewayStateAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         if not self.has_view_permission(request):
             raise PermissionDenied
         context = {
-            **self.admin_site.each_context(request),
             **(extra_context or {}),
-            "opts": self.opts,
             "title": _("Gateways"),
             "standings": list(standings()),
             "may_switch": self.may_switch(request),
         }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(
-            request, "admin/instant_notifications/gatewaystate/change_list.html", context
-        )
+        return self.show(request, "change_list.html", **context)
 
     def switch(self, request: HttpRequest) -> HttpResponse:
         """Off, with a reason, or on again; with effect at once in all processes."""
@@ -78,8 +69,7 @@ class GatewayStateAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             self._switch_off(request, alias, storable(because))
         else:
             messages.error(request, _("Say why, for those who come after you."))
-        name = f"admin:{self._name}_changelist"
-        return redirect(reverse(name, current_app=self.admin_site.name))
+        return self.to("changelist")
 
     def may_switch(self, request: HttpRequest) -> bool:
         permission = f"{self.opts.app_label}.switch_gateway"
@@ -94,7 +84,3 @@ class GatewayStateAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         health.switch_on(alias)
         self.log_change(request, GatewayState(alias=alias), "Switched on.")
         messages.success(request, _("Gateway %s is asked again.") % alias)
-
-    @property
-    def _name(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}"

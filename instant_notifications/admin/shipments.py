@@ -1,25 +1,20 @@
 """Shipments: find one, and read what became of it."""
 
-from typing import Any, Final
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import label_for_field, lookup_field
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from instant_notifications import privacy, search
-from instant_notifications.admin.reading import BoundedPaginator, ReadOnly
+from instant_notifications.admin.reading import BoundedPaginator, Page, ReadOnly
 from instant_notifications.feed import order_status
 from instant_notifications.models import Delivery, Shipment, StatusEvent
-
-_TEMPLATES: Final = "admin/instant_notifications/shipment"
 
 
 class DeliveryInline(ReadOnly, admin.StackedInline):  # type: ignore[type-arg]
@@ -61,7 +56,7 @@ def _line(event: StatusEvent) -> str:
 
 
 @admin.register(Shipment)
-class ShipmentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class ShipmentAdmin(Page):
     list_display = (
         "id",
         "created_at",
@@ -101,8 +96,7 @@ class ShipmentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         return order_status(shipment.deliveries.all(), timezone.now())
 
     def get_urls(self) -> list[URLPattern]:
-        found = self.admin_site.admin_view(require_POST(self.search))
-        return [path("search/", found, name=f"{self._name}_search"), *super().get_urls()]
+        return [self.posted(self.search, "search"), *super().get_urls()]
 
     def search(self, request: HttpRequest) -> HttpResponse:
         """What the term stands for: the only shipment's own page, or a list of them."""
@@ -110,23 +104,16 @@ class ShipmentAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         keys = search.find(request.POST.get("term", ""))
         if len(keys) == 1:
-            site = self.admin_site.name
-            return redirect(reverse(f"admin:{self._name}_change", args=keys, current_app=site))
+            return self.to("change", *keys)
         shipments = self.get_queryset(request).filter(pk__in=keys).order_by("-pk")
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": _("Found"),
-            "column_names": [label_for_field(name, Shipment, self) for name in self.list_display],
-            "shipments": [(each.pk, self._cells(each)) for each in shipments],
-            "most": search.MOST,
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, f"{_TEMPLATES}/found.html", context)
-
-    @property
-    def _name(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}"
+        return self.show(
+            request,
+            "found.html",
+            title=_("Found"),
+            column_names=[label_for_field(name, Shipment, self) for name in self.list_display],
+            shipments=[(each.pk, self._cells(each)) for each in shipments],
+            most=search.MOST,
+        )
 
     def _cells(self, shipment: Shipment) -> list[Any]:
         """What the list shows of a shipment besides its id."""

@@ -16,6 +16,7 @@ from instant_notifications.gateways.base import (
     Receipt,
     UnreadableReceipts,
     has_basic_credentials,
+    only_asking,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "UnreadableReceipts",
     "gateways",
     "has_basic_credentials",
+    "only_asking",
 ]
 
 

@@ -21,7 +21,14 @@ from instant_notifications.exceptions import (
     Rejected,
     Unavailable,
 )
-from instant_notifications.gateways.base import BaseGateway, FeedItem, FeedPage, Message, Receipt
+from instant_notifications.gateways.base import (
+    BaseGateway,
+    FeedItem,
+    FeedPage,
+    Message,
+    Receipt,
+    only_asking,
+)
 from instant_notifications.gateways.maskinporten import Client, shared_token
 from instant_notifications.statuses import STAGES, WORDS, Channel, Stage, is_word_of
 
@@ -174,11 +181,8 @@ class AltinnGateway(BaseGateway):
         return Unavailable(f"HTTP {answer.status_code}", retry_after=answer.retry_after)
 
     def _inquire(self, path: str, timeout: float) -> http.Answer:
-        """The answer to a question, by which nothing can have been sent."""
-        try:
+        with only_asking():
             return self._say("GET", path, monotonic() + timeout)
-        except OutcomeUnknown as failure:
-            raise Unavailable(failure.reason) from None
 
     def _say(self, method: str, path: str, deadline: float, **named: Any) -> http.Answer:
         """The service's answer. A refused token sends nothing, so another one is tried."""

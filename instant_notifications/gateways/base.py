@@ -7,7 +7,8 @@ from them counts as ``OutcomeUnknown``, because it may have left.
 
 import base64
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, ClassVar, final
@@ -95,6 +96,15 @@ def has_basic_credentials(request: HttpRequest, user: str, password: str) -> boo
     expected = base64.b64encode(f"{user}:{password}".encode()).decode()
     same = constant_time_compare(given.strip(), expected)
     return same and scheme.lower() == "basic" and bool(password)
+
+
+@contextmanager
+def only_asking() -> Iterator[None]:
+    """Around a question, by which nothing can have been sent whatever became of it."""
+    try:
+        yield
+    except OutcomeUnknown as failure:
+        raise Unavailable(failure.reason) from None
 
 
 class BaseGateway:

@@ -27,6 +27,7 @@ from instant_notifications.gateways.base import (
     Receipt,
     UnreadableReceipts,
     has_basic_credentials,
+    only_asking,
 )
 from instant_notifications.sms import Alphabet, measure
 from instant_notifications.statuses import Channel
@@ -163,10 +164,8 @@ class LinkMobilityGateway(BaseGateway):
             )
 
     def probe(self, timeout: float) -> None:
-        try:
+        with only_asking():
             welcome = _logged_on(self._converse([], timeout))
-        except OutcomeUnknown as failure:
-            raise Unavailable(failure.reason) from None  # there was nothing that could be sent
         if not welcome:
             raise NotConfigured(
                 f"LINK refuses the log-on of gateway {self.alias!r}. Set its options 'user' and "

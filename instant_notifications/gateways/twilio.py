@@ -25,7 +25,13 @@ from instant_notifications.exceptions import (
     Rejected,
     Unavailable,
 )
-from instant_notifications.gateways.base import BaseGateway, Message, Receipt, UnreadableReceipts
+from instant_notifications.gateways.base import (
+    BaseGateway,
+    Message,
+    Receipt,
+    UnreadableReceipts,
+    only_asking,
+)
 from instant_notifications.statuses import STAGES, Channel, Stage
 
 LONGEST_VALIDITY: Final = 36_000
@@ -196,10 +202,8 @@ class TwilioGateway(BaseGateway):
 
     def _ask(self, path: str, auth: tuple[str, str], timeout: float) -> http.Answer:
         url = f"{self._account_url}{path}.json"
-        try:
+        with only_asking():
             return self.request("GET", url, auth=auth, timeout=timeout)
-        except OutcomeUnknown as error:
-            raise Unavailable(error.reason) from None
 
     def _not_configured(self, problem: str, options: str, answer: http.Answer) -> NotConfigured:
         return NotConfigured(
