@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,19 @@ class Application:
     """A bearer token for our route."""
 
 
-@contextmanager
-def stub_gateway(delay: float = 0.0) -> Iterator[str]:
+def stub_gateway(delay: float = 0.0) -> AbstractContextManager[str]:
     """The address of a gateway that takes every message after ``delay`` seconds."""
-    command = [sys.executable, "-m", "benchmarks.stub_gateway", str(delay)]
-    with running(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        yield process.stdout.readline().strip()
+    return _stub("stub_gateway", str(delay))
+
+
+def stub_upstream(entries: Path) -> AbstractContextManager[str]:
+    """The address of an upstream whose feed is this file: an entry in each line."""
+    return _stub("stub_upstream", str(entries))
 
 
 @contextmanager
-def stub_upstream(entries: Path) -> Iterator[str]:
-    """The address of an upstream whose feed is this file: an entry in each line."""
-    command = [sys.executable, "-m", "benchmarks.stub_upstream", str(entries)]
+def _stub(module: str, argument: str) -> Iterator[str]:
+    command = [sys.executable, "-m", f"benchmarks.{module}", argument]
     with running(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
