@@ -60,6 +60,8 @@ class Cause(StrEnum):
     RECEIPT = "receipt"
     EXPIRY = "expiry"
     LEASE = "lease"
+    OPERATOR = "operator"
+    """A person decided so, in the console."""
 
 
 class Stage(Enum):

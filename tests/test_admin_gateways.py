@@ -31,7 +31,7 @@ def somebody(*permissions: str) -> Client:
 
 @pytest.fixture
 def operator(stub: Any) -> Client:
-    return somebody("view_gatewaystate", "switch_gateway")
+    return somebody("view_gatewaystate", "switch_gatewaystate")
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_who_may_only_look_may_not_switch(viewer: Client) -> None:
 
 
 def test_who_may_not_look_sees_nothing(stub: Any) -> None:
-    client = somebody("switch_gateway")
+    client = somebody("switch_gatewaystate")
     assert client.get(PAGE).status_code == 403
     assert client.post(SWITCH, {"alias": "stub", "because": "x"}).status_code == 403
 

@@ -273,7 +273,7 @@ def _thousand(_: int) -> Iterable[UUID]:
     return [uuid7() for _ in range(1000)]
 
 
-NATURAL_KEYS = {"name", "alias", "gateway"}
+NATURAL_KEYS = {"name", "alias", "gateway", "began_at"}
 
 
 @pytest.mark.parametrize("label", ["instant_notifications", "instant_notifications_simulator"])

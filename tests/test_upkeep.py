@@ -16,7 +16,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from instant_notifications import feed, orders, privacy, record, upkeep
+from instant_notifications import feed, privacy, record, upkeep
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.history import Change
@@ -30,7 +30,7 @@ from instant_notifications.models import (
     StatusEvent,
     UnmatchedReceipt,
 )
-from instant_notifications.orders import Sent, send_email, send_sms
+from instant_notifications.orders import Sent, instant, send_email, send_sms
 from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator import gateway as simulator
 from instant_notifications.simulator.postman import deliver_due_receipts
@@ -1303,7 +1303,7 @@ def test_an_id_that_is_purged_before_it_is_looked_up_is_sent_once(
     stub.do = delivered
     send(Channel.SMS, idempotency_id="a")
     clock.go(91 * DAY)
-    monkeypatch.setattr(orders, "_known", after(purge, orders._known))
+    monkeypatch.setattr(instant, "_known", after(purge, instant._known))
     assert not send(Channel.SMS, idempotency_id="a").replayed
     assert (len(stub.seen), IdempotencyRecord.objects.count()) == (2, 1)
     assert send(Channel.SMS, idempotency_id="a").replayed
@@ -1317,7 +1317,7 @@ def test_an_order_that_is_purged_after_its_id_was_looked_up_is_sent_anew(
     stub.do = delivered
     send(Channel.SMS, idempotency_id="a")
     clock.go(91 * DAY)
-    monkeypatch.setattr(orders, "_differs", after(purge, orders._differs))
+    monkeypatch.setattr(instant, "_differs", after(purge, instant._differs))
     assert not send(Channel.SMS, idempotency_id="a").replayed
 
 

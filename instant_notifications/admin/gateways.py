@@ -41,7 +41,7 @@ class GatewayStateAdmin(Page):
     """Every gateway of the settings, whether or not anything is known of it yet."""
 
     def get_urls(self) -> list[URLPattern]:
-        return [self.posted(self.switch, "switch"), *super().get_urls()]
+        return [self.posted(self.switch, "switch", action="switch"), *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, object] | None = None
@@ -52,14 +52,12 @@ class GatewayStateAdmin(Page):
             **(extra_context or {}),
             "title": _("Gateways"),
             "standings": list(standings()),
-            "may_switch": self.may_switch(request),
+            "may_switch": self.may(request, "switch"),
         }
         return self.show(request, "change_list.html", **context)
 
     def switch(self, request: HttpRequest) -> HttpResponse:
         """Off, with a reason, or on again; with effect at once in all processes."""
-        if not self.may_switch(request):
-            raise PermissionDenied
         alias, because = (request.POST.get(name, "").strip() for name in ("alias", "because"))
         if alias not in settings.GATEWAYS:
             messages.error(request, _("There is no such gateway."))
@@ -70,10 +68,6 @@ class GatewayStateAdmin(Page):
         else:
             messages.error(request, _("Say why, for those who come after you."))
         return self.to("changelist")
-
-    def may_switch(self, request: HttpRequest) -> bool:
-        permission = f"{self.opts.app_label}.switch_gateway"
-        return self.has_view_permission(request) and request.user.has_perm(permission)
 
     def _switch_off(self, request: HttpRequest, alias: str, because: str) -> None:
         health.switch_off(alias, by=request.user.get_username(), because=because)

@@ -4,14 +4,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib import admin
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.views.decorators.http import require_POST
+
+View = Callable[..., HttpResponse]
 
 
 class ReadOnly:
@@ -33,14 +38,37 @@ class Page(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def named(self, view: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{view}"
 
-    def to(self, view: str, *args: object) -> HttpResponse:
-        name = f"admin:{self.named(view)}"
-        return redirect(reverse(name, args=args, current_app=self.admin_site.name))
+    def address(self, view: str, *args: object) -> str:
+        return reverse(f"admin:{self.named(view)}", args=args, current_app=self.admin_site.name)
 
-    def posted(self, view: Callable[[HttpRequest], HttpResponse], name: str) -> URLPattern:
+    def to(self, view: str, *args: object) -> HttpResponse:
+        return redirect(self.address(view, *args))
+
+    def may(self, request: HttpRequest, action: str) -> bool:
+        """Whether somebody may do this; who may do anything may look as well."""
+        if not self.has_view_permission(request):
+            return False
+        codename = get_permission_codename(action, self.opts)
+        return action == "view" or request.user.has_perm(f"{self.opts.app_label}.{codename}")
+
+    def shown(self, view: View, name: str, *, action: str, of: str = "") -> URLPattern:
+        """The route of a page for those who may do this action.
+
+        ``of`` stands before its name in the address, as in ``"<uuid:key>/"``.
+        """
+
+        def guarded(request: HttpRequest, **captured: Any) -> HttpResponse:
+            if not self.may(request, action):
+                raise PermissionDenied
+            return view(request, **captured)
+
+        # A message is reserved, sent and recorded in transactions of its own.
+        whole = non_atomic_requests(self.admin_site.admin_view(guarded))
+        return path(f"{of}{name}/", whole, name=self.named(name))
+
+    def posted(self, view: View, name: str, *, action: str, of: str = "") -> URLPattern:
         """The route of a view that acts, or searches, and so only by POST."""
-        guarded = self.admin_site.admin_view(require_POST(view))
-        return path(f"{name}/", guarded, name=self.named(name))
+        return self.shown(require_POST(view), name, action=action, of=of)
 
     def show(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
         request.current_app = self.admin_site.name

@@ -2,8 +2,10 @@
 
 from instant_notifications.models.databases import primary, release_pooled_connection
 from instant_notifications.models.feed import FeedEntry, Organisation
+from instant_notifications.models.figures import Figures
 from instant_notifications.models.gateways import FeedCursor, GatewayState
 from instant_notifications.models.identifiers import uuid7
+from instant_notifications.models.interventions import Intervention
 from instant_notifications.models.orders import (
     Delivery,
     DeliveryQuerySet,
@@ -19,8 +21,10 @@ __all__ = [
     "DeliveryQuerySet",
     "FeedCursor",
     "FeedEntry",
+    "Figures",
     "GatewayState",
     "IdempotencyRecord",
+    "Intervention",
     "Order",
     "Organisation",
     "Shipment",

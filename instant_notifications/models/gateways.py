@@ -24,7 +24,7 @@ class GatewayState(models.Model):
     class Meta:
         verbose_name = _("gateway")
         verbose_name_plural = _("gateways")
-        permissions = [("switch_gateway", "Can switch gateways off and on")]
+        permissions = [("switch_gatewaystate", "Can switch gateways off and on")]
 
     def __str__(self) -> str:
         return self.alias

@@ -70,6 +70,8 @@ class IdempotencyRecord(models.Model):
     order = models.OneToOneField(Order, models.CASCADE, related_name="idempotency")
     fingerprint = models.CharField(max_length=DIGEST_LENGTH)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
+    repeated_at = models.DateTimeField(null=True)
+    """When, to the minute, the id last came again and was answered with what had become of it."""
 
     class Meta:
         verbose_name = _("idempotency record")
@@ -103,6 +105,13 @@ class Shipment(models.Model):
     class Meta:
         verbose_name = _("shipment")
         verbose_name_plural = _("shipments")
+        permissions = [
+            ("resend_shipment", "Can send messages again"),
+            ("end_shipment", "Can cancel and expire messages"),
+            ("reveal_shipment", "Can see destinations and texts in clear"),
+            ("export_shipment", "Can export messages"),
+            ("test_shipment", "Can send test messages"),
+        ]
         indexes = [
             models.Index(
                 fields=["senders_reference"],

@@ -32,6 +32,7 @@ class UnmatchedReceipt(models.Model):
     class Meta:
         verbose_name = _("unmatched receipt")
         verbose_name_plural = _("unmatched receipts")
+        permissions = [("match_unmatchedreceipt", "Can match receipts with messages by hand")]
         constraints = [
             models.UniqueConstraint(
                 fields=["gateway", "gateway_reference", "reference", "word", "part", "status"],

@@ -1,8 +1,4 @@
-"""The public Python API: send one message now.
-
-``send_sms`` and ``send_email`` reserve, send and record; see ``docs/delivery.md`` for what that
-promises. The HTTP API and the commands come through here too.
-"""
+"""Send one message now: reserve, send, record; or find out what became of the same message."""
 
 import json
 import logging

@@ -1,0 +1,27 @@
+"""The public Python API: send one message now, and step in where one has gone astray.
+
+The HTTP API, the commands and the console come through here too. ``docs/delivery.md`` tells what
+is promised.
+"""
+
+from instant_notifications.orders.instant import (
+    DEFAULT_TIME_TO_LIVE,
+    Draft,
+    Sent,
+    email_draft,
+    send,
+    send_email,
+    send_sms,
+    sms_draft,
+)
+
+__all__ = [
+    "DEFAULT_TIME_TO_LIVE",
+    "Draft",
+    "Sent",
+    "email_draft",
+    "send",
+    "send_email",
+    "send_sms",
+    "sms_draft",
+]
