@@ -15,7 +15,7 @@ register = template.Library()
 def when(moment: datetime | None) -> SafeString | str:
     """A time in the reader's zone, to the second; the exact UTC shows when one points at it."""
     if moment is None:
-        return "–"
+        return "\N{EN DASH}"
     exact = moment.astimezone(UTC)
     local = timezone.localtime(moment)
     return format_html(
