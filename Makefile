@@ -1,4 +1,5 @@
-# make run    set everything up, show the main job, serve on 127.0.0.1:8000 (PORT changes it)
+# make run    set everything up, show the main job, serve on 127.0.0.1:8000 (PORT changes it);
+#             TRAFFIC=no leaves the day of demo traffic out
 # make test   set everything up, run the tests on SQLite, PostgreSQL and MariaDB where they answer
 # make setup  only the environment, in .venv
 # make bench  measure against the floor
@@ -13,8 +14,11 @@ READY := .venv/.ready
 .PHONY: run test coverage setup bench lint clean
 .DEFAULT_GOAL := run
 
+# Two gateways, so that the console shows what happens when one is switched off.
+run: export SMS_ROUTE ?= simulator,standby
+run: export EMAIL_ROUTE ?= simulator,standby
 run: setup
-	@$(BIN)/python manage.py demo --port $(PORT)
+	@$(BIN)/python manage.py demo --port $(PORT) $(if $(filter no,$(TRAFFIC)),--no-traffic)
 	@exec $(BIN)/python manage.py runserver --noreload 127.0.0.1:$(PORT)
 
 test: setup

@@ -63,6 +63,46 @@ def get_pages(creator: str, *, afters: Sequence[int], newest_first: bool) -> Seq
     return measured
 
 
+def vary() -> str:
+    """Make the messages that ``fill`` has made less alike; the id of one of them."""
+    from benchmarks.rows import refresh
+    from instant_notifications import privacy
+    from instant_notifications.models import Delivery, Shipment
+
+    variety: Sequence[tuple[str, Mapping[str, Any]]] = [
+        ("1", {"status": "SMS_Failed_Undelivered"}),
+        ("2", {"status": "Email_Delivered", "channel": "email"}),
+        ("03", {"status": "SMS_Sending", "handover": "unknown", "completed_at": None}),
+        ("4", {"gateway": "second"}),
+        ("005", {"destination_digest": privacy.digest("+4799999999")}),
+    ]
+    for ending, columns in variety:
+        Delivery.objects.filter(gateway_reference__endswith=ending).update(**columns)
+    Delivery.objects.filter(gateway_reference="1").update(gateway="rare")
+    Shipment.objects.filter(senders_reference__endswith="5").update(creator="another")
+    refresh()
+    return str(Shipment.objects.order_by("-pk").values_list("pk", flat=True)[500])
+
+
+def open_pages(address: str, times: int) -> Sequence[float]:
+    """Seconds for each time that somebody who may see everything opens a page of the console."""
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    client = Client()
+    client.force_login(
+        User.objects.get_or_create(username="r", is_staff=True, is_superuser=True)[0]
+    )
+    page, _, term = address.partition("#")
+    measured = []
+    for _ in range(times):
+        began = perf_counter()
+        answer = client.post(page, {"term": term}) if term else client.get(page)
+        measured.append(perf_counter() - began)
+        assert answer.status_code == 200, (address, answer.status_code)
+    return measured
+
+
 def complete(numbers: Sequence[int]) -> None:
     """Write the last receipt of each of these messages down; each makes a feed entry."""
     from benchmarks.messages import GATEWAY
@@ -150,6 +190,8 @@ JOBS: Final[Mapping[str, Callable[..., Any]]] = {
         fill,
         read_pages,
         get_pages,
+        vary,
+        open_pages,
         complete,
         count_up,
         write_feed,

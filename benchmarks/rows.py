@@ -102,6 +102,12 @@ def fill(messages: Sequence[Mapping[str, Any]]) -> None:
             _fill(Messages(**stretch), dialect)
 
 
+def refresh() -> None:
+    """Leave the tables well known once more, after changes."""
+    with _in_haste(DIALECTS[connection.vendor]):
+        pass
+
+
 @contextmanager
 def _in_haste(dialect: Dialect) -> Iterator[None]:
     with connection.cursor() as cursor:

@@ -107,15 +107,17 @@ if django.VERSION >= (6, 1):
 else:
     vars().update(_EMAIL)
 
+_SIMULATOR = {
+    "BACKEND": "instant_notifications.simulator.gateway.SimulatorGateway",
+    "OPTIONS": {
+        "deliver_after": env.float("SIMULATOR_DELIVER_AFTER", default=1.0),
+        "receipts_password": env.str("SIMULATOR_RECEIPTS_PASSWORD", default=""),
+    },
+}
 INSTANT_NOTIFICATIONS = {
     "GATEWAYS": {
-        "simulator": {
-            "BACKEND": "instant_notifications.simulator.gateway.SimulatorGateway",
-            "OPTIONS": {
-                "deliver_after": env.float("SIMULATOR_DELIVER_AFTER", default=1.0),
-                "receipts_password": env.str("SIMULATOR_RECEIPTS_PASSWORD", default=""),
-            },
-        },
+        "simulator": _SIMULATOR,
+        "standby": _SIMULATOR,  # a second one, for routes that go on where the first is down
         "mail": {"BACKEND": "instant_notifications.gateways.mail.MailGateway"},
     },
     "ROUTES": {

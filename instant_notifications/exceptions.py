@@ -35,6 +35,14 @@ class InvalidMessage(NotificationError):  # noqa: N818
         super().__init__("; ".join(f"{name}: {' '.join(said)}" for name, said in errors.items()))
 
 
+class NotAllowed(NotificationError):  # noqa: N818
+    """A person wanted to do something about a message that must not be done; ``why`` tells."""
+
+    def __init__(self, why: object) -> None:
+        self.why = why
+        super().__init__(str(why))
+
+
 class HandoverFailed(NotificationError):  # noqa: N818
     """The gateways did not take the message.
 

@@ -44,13 +44,17 @@ def match_kept_receipts(delivery: Delivery) -> Delivery:
 
 def match_kept(kept: UnmatchedReceipt) -> Delivery | None:
     """Write a kept receipt down, if it is known by now what it belongs to."""
-    receipt = _as_it_came(kept)
-    delivery = _find(kept.gateway, receipt)
+    delivery = _find(kept.gateway, _as_it_came(kept))
     if delivery is None:
         return None
     with transaction.atomic(using=primary()):
-        kept.delete(using=primary())
-        return record_status(delivery, _change_for(delivery, kept.gateway, receipt))
+        return match_with(kept, delivery)
+
+
+def match_with(kept: UnmatchedReceipt, delivery: Delivery) -> Delivery:
+    """Write a kept receipt down as this delivery's, in the caller's transaction."""
+    kept.delete(using=primary())
+    return record_status(delivery, _change_for(delivery, kept.gateway, _as_it_came(kept)))
 
 
 def record_receipts(gateway: str, said: Sequence[Receipt]) -> int:

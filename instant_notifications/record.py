@@ -92,6 +92,14 @@ def record_expiry(delivery: Delivery) -> Delivery:
     )
 
 
+def record_cancellation(delivery: Delivery) -> Delivery:
+    """Write down that it is never to be sent; nothing if it has left, or may be about to."""
+    failed = WORDS[Channel(delivery.channel)].failed
+    return record_status(
+        delivery, Change(cause=Cause.OPERATOR, status=failed, handover=Handover.REFUSED)
+    )
+
+
 def claim(seen: Delivery, lease: timedelta) -> Delivery | None:
     """Begin a further hand-over of a delivery, unless somebody has moved it since it was seen."""
     delivery, now = copy(seen), timezone.now()
@@ -153,7 +161,7 @@ def _step(
     seen: Delivery, change: Change, now: datetime, noted: Callable[[], Collection[history.Note]]
 ) -> _Step | None:
     """What the change makes of the delivery; ``None`` for nothing."""
-    if change.cause is Cause.EXPIRY and not seen.overdue(now):
+    if _out_of_turn(seen, change, now):
         return None
     if _outdated(seen, change):
         logger.warning("late outcome ignored delivery=%s", seen.pk)
@@ -245,6 +253,14 @@ def _one_of_each_shipment(
             rounds[heard[shipment]].append((delivery_id, change))
             heard[shipment] += 1
     return list(rounds.values())
+
+
+def _out_of_turn(delivery: Delivery, change: Change, now: datetime) -> bool:
+    """The clock speaks too early, or a person too late."""
+    if change.cause is Cause.EXPIRY:
+        return not delivery.overdue(now)
+    unsent = delivery.handover == Handover.OPEN and delivery.completed_at is None
+    return change.cause is Cause.OPERATOR and not unsent
 
 
 def _outdated(delivery: Delivery, change: Change) -> bool:

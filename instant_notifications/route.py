@@ -15,7 +15,7 @@ from typing import Final
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from instant_notifications import health
+from instant_notifications import health, rules
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import (
     HandoverFailed,
@@ -128,17 +128,9 @@ class Walk:
 
 def _kept_in_sandbox(delivery: Delivery, route: Sequence[str]) -> Sequence[str]:
     """The route itself only where the recipient may get real messages."""
-    allowed = settings.SANDBOX_RECIPIENTS
-    if allowed is None or _is_among(delivery.destination or "", allowed):
+    if rules.gets_real_messages(delivery.destination or ""):
         return route
     return [settings.SANDBOX_GATEWAY]
-
-
-def _is_among(destination: str, allowed: Sequence[str]) -> bool:
-    written = {"".join(each.split()).lower() for each in allowed}
-    lowered = destination.lower()  # not folded: "ß" is not "ss" to a mail server
-    domain = "@" + lowered.rpartition("@")[2]
-    return lowered in written or ("@" in lowered and domain in written)
 
 
 def _outcome(failure: HandoverFailed | None) -> Outcome:

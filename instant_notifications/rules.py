@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import email_validator
 import phonenumbers
+from django.utils.translation import gettext_noop
 from phonenumber_field.phonenumber import PhoneNumber
 
 from instant_notifications.conf import settings
@@ -24,19 +25,21 @@ MIN_TIME_TO_LIVE: Final = 60
 MAX_TIME_TO_LIVE: Final = 172_800
 CONTENT_TYPES: Final = ("Plain", "Html")
 
-REQUIRED: Final = "The {name} field is required."
-UNSENDABLE: Final = "The {name} field contains characters that cannot be sent."
-TOO_LONG: Final = "The {name} field must be at most {limit} characters."
-TOO_MANY_PARTS: Final = "The {name} field needs {parts} SMS parts; at most {limit} are allowed."
-NOT_TEXT: Final = "Expected a string."
-NOT_INTEGER: Final = "Expected an integer."
+REQUIRED: Final = gettext_noop("The {name} field is required.")
+UNSENDABLE: Final = gettext_noop("The {name} field contains characters that cannot be sent.")
+TOO_LONG: Final = gettext_noop("The {name} field must be at most {limit} characters.")
+TOO_MANY_PARTS: Final = gettext_noop(
+    "The {name} field needs {parts} SMS parts; at most {limit} are allowed."
+)
+NOT_TEXT: Final = gettext_noop("Expected a string.")
+NOT_INTEGER: Final = gettext_noop("Expected an integer.")
 NOT_OBJECT: Final = "Expected an object."
-PHONE: Final = "Recipient phone number is not a valid mobile number."
-REGION: Final = "Recipient phone number is in a region that is not allowed."
-TIME_TO_LIVE: Final = "Time-to-live must be between 60 and 172800 seconds (48 hours)."
-EMAIL: Final = "Invalid email address format."
-CONTENT_TYPE: Final = "Email content type must be either Plain or HTML."
-SENDER: Final = "This sender is not approved for the organisation."
+PHONE: Final = gettext_noop("Recipient phone number is not a valid mobile number.")
+REGION: Final = gettext_noop("Recipient phone number is in a region that is not allowed.")
+TIME_TO_LIVE: Final = gettext_noop("Time-to-live must be between 60 and 172800 seconds (48 hours).")
+EMAIL: Final = gettext_noop("Invalid email address format.")
+CONTENT_TYPE: Final = gettext_noop("Email content type must be either Plain or HTML.")
+SENDER: Final = gettext_noop("This sender is not approved for the organisation.")
 
 Rule = Callable[[Any, str], Any]
 
@@ -49,7 +52,14 @@ _CAN_RECEIVE_SMS: Final = frozenset(
 
 
 class Broken(ValueError):  # noqa: N818 (a rule is broken)
-    """A value breaks a rule; the text is for the caller and does not repeat the value."""
+    """A value breaks a rule; the text is for the caller and does not repeat the value.
+
+    ``rule`` is the text before ``about`` is filled in: what a catalogue of translations knows.
+    """
+
+    def __init__(self, rule: str, **about: object) -> None:
+        self.rule, self.about = rule, about
+        super().__init__(rule.format(**about))
 
 
 def text(
@@ -59,11 +69,11 @@ def text(
     if not isinstance(value, str):
         raise Broken(NOT_TEXT)
     if required and not value.strip():
-        raise Broken(REQUIRED.format(name=name))
+        raise Broken(REQUIRED, name=name)
     if any(character not in allowed for character in _suspicious(value)):
-        raise Broken(UNSENDABLE.format(name=name))
+        raise Broken(UNSENDABLE, name=name)
     if limit is not None and len(value) > limit:
-        raise Broken(TOO_LONG.format(name=name, limit=limit))
+        raise Broken(TOO_LONG, name=name, limit=limit)
     return value
 
 
@@ -110,6 +120,11 @@ def mobile_number(value: object, name: str) -> str:
     return str(number.as_e164)
 
 
+def region_of(number: str) -> str:
+    """The region that a number in E.164 belongs to, as in "NO"; blank where none does."""
+    return phonenumbers.region_code_for_number(phonenumbers.parse(number)) or ""
+
+
 def time_to_live(value: object, name: str) -> int:  # noqa: ARG001 (a rule's signature)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Broken(NOT_INTEGER)
@@ -126,7 +141,7 @@ def sms_body(value: object, name: str) -> str:
     body = text(value, name, allowed="\t\n\r")
     parts = measure(body).parts
     if parts > MAX_PARTS:
-        raise Broken(TOO_MANY_PARTS.format(name=name, parts=parts, limit=MAX_PARTS))
+        raise Broken(TOO_MANY_PARTS, name=name, parts=parts, limit=MAX_PARTS)
     return body
 
 
@@ -159,6 +174,17 @@ def content_type(value: object, name: str) -> str:
         if word.lower() == written.lower():
             return word
     raise Broken(CONTENT_TYPE)
+
+
+def gets_real_messages(destination: str) -> bool:
+    """Whether the sandbox, where there is one, lets messages out to this recipient."""
+    allowed = settings.SANDBOX_RECIPIENTS
+    if allowed is None:
+        return True
+    written = {"".join(each.split()).lower() for each in allowed}
+    lowered = destination.lower()  # not folded: "ß" is not "ss" to a mail server
+    domain = "@" + lowered.rpartition("@")[2]
+    return lowered in written or ("@" in lowered and domain in written)
 
 
 def sms_sender_of(organisation: str) -> Rule:

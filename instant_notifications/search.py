@@ -58,12 +58,12 @@ def _by_reference(term: str) -> Iterator[Shipments]:
 
 
 def _by_destination(term: str) -> Iterator[Shipments]:
-    digests = {digest for each in _destinations(term) for digest in privacy.digests(each)}
+    digests = {digest for each in destinations(term) for digest in privacy.digests(each)}
     if digests:
         yield Shipment.objects.filter(deliveries__destination_digest__in=digests)
 
 
-def _destinations(term: str) -> Iterator[str]:
+def destinations(term: str) -> Iterator[str]:
     """The numbers and addresses, as they are stored, that somebody may mean by this."""
     term = unicodedata.normalize("NFKC", term)
     if "@" in term:

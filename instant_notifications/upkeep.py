@@ -8,7 +8,7 @@ are left to it.
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from django.db.models import Exists, Max, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from instant_notifications import privacy, receipts, record
+from instant_notifications.charts import rollup
 from instant_notifications.conf import settings
 from instant_notifications.models import (
     Delivery,
@@ -28,6 +29,7 @@ from instant_notifications.models import (
     UnmatchedReceipt,
     primary,
 )
+from instant_notifications.models.orders import idle, overdue
 from instant_notifications.statuses import Handover
 
 logger = logging.getLogger("instant_notifications")
@@ -64,10 +66,7 @@ def _lapsed(now: datetime) -> QuerySet[Delivery]:
 
 
 def _overdue(now: datetime) -> QuerySet[Delivery]:
-    grace = timedelta(seconds=settings.EXPIRY_GRACE)
-    incomplete = Delivery.objects.as_recorded().filter(completed_at=None)
-    overdue = incomplete.filter(_nobody_at_it(now), expires_at__lt=now - grace)
-    return overdue.order_by("expires_at", "pk")
+    return Delivery.objects.as_recorded().filter(overdue(now)).order_by("expires_at", "pk")
 
 
 def _late_matches(now: datetime) -> QuerySet[UnmatchedReceipt]:  # noqa: ARG001
@@ -138,12 +137,8 @@ def _write_if_still_due(write: Callable[[Any], Any], due: QuerySet[Any], row: An
 def _no_longer_sent(now: datetime) -> Q:
     """Deliveries that no hand-over will ever need again."""
     settled = Q(handover__in=[Handover.TAKEN, Handover.REFUSED])
-    too_late = Q(expires_at__lt=now) & _nobody_at_it(now)
+    too_late = Q(expires_at__lt=now) & idle(now)
     return settled | Q(completed_at__isnull=False) | too_late
-
-
-def _nobody_at_it(now: datetime) -> Q:
-    return Q(lease_until__isnull=True) | Q(lease_until__lte=now)
 
 
 def _secret_contents(now: datetime) -> QuerySet[Delivery]:
@@ -332,7 +327,7 @@ def run(chores: Sequence[Chore], stop: Stop) -> Iterator[tuple[Chore, Tally]]:
     """
     now = timezone.now()
     for chore in chores:
-        steps = _guarded(chore, chore.work_off(chore.due(now)))
+        steps = _guarded(chore, _worked_off(chore, now))
         began = monotonic()
         while not stop.is_set() and (tally := next(steps, None)):
             yield chore, tally
@@ -344,8 +339,15 @@ def count(chores: Sequence[Chore]) -> Iterator[tuple[Chore, Tally]]:
     """What there is to do at this moment. What one chore makes due for another is not foreseen."""
     now = timezone.now()
     for chore in chores:
-        counted = (Tally(rows.count()) for rows in [chore.due(now)])
-        yield from ((chore, tally) for tally in _guarded(chore, counted))
+        yield from ((chore, tally) for tally in _guarded(chore, _counted(chore, now)))
+
+
+def _worked_off(chore: Chore, now: datetime) -> Iterator[Tally]:
+    yield from chore.work_off(chore.due(now))
+
+
+def _counted(chore: Chore, now: datetime) -> Iterator[Tally]:
+    yield Tally(chore.due(now).count())
 
 
 def _guarded(chore: Chore, steps: Iterator[Tally]) -> Iterator[Tally]:
@@ -374,12 +376,18 @@ def _lock_whole_orders(due: QuerySet[Order]) -> Sequence[Any]:
     return list(whole.values_list("pk", flat=True))
 
 
+def _sum_up(_due: QuerySet[Any]) -> Iterator[Tally]:
+    return map(Tally, rollup.sum_up())
+
+
 EXPIRY: Final = (
     Chore("late receipts matched", _late_matches, _record_each(receipts.match_kept)),
     Chore("dead hand-overs settled", _lapsed, _record_each(record.settle_lapsed)),
     Chore("deliveries expired", _overdue, _record_each(record.record_expiry)),
 )
 """In this order: a receipt that is here already speaks before our clock does."""
+
+FIGURES: Final = (Chore("history lines summed up", rollup.uncounted, _sum_up),)
 
 RETENTION: Final = (
     Chore("contents erased", _contents_to_erase, _erase_contents),

@@ -20,6 +20,7 @@ from instant_notifications.api import serializers
 from instant_notifications.exceptions import NotificationError
 from instant_notifications.gateways import Message
 from instant_notifications.models import Shipment
+from instant_notifications.orders import instant as placing
 from instant_notifications.orders import send_email, send_sms
 from instant_notifications.simulator import gateway as simulator
 from instant_notifications.simulator.behaviours import ORDINARY, ROWS, Behaviour
@@ -236,8 +237,8 @@ def test_an_unforeseen_error_in_a_gateway_is_not_quoted(
         (serializers.InstantOrder, "draft"),
         (rules, "measure"),
         (orders, "send"),
-        (orders, "_reserve"),
-        (orders, "_hand_over"),
+        (placing, "_reserve"),
+        (placing, "_hand_over"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from instant_notifications.sms import GSM_BASIC, GSM_EXTENSION, Alphabet, measure
+from instant_notifications.sms import GSM_BASIC, GSM_EXTENSION, Alphabet, costly, measure
 
 # GSM 03.38 §6.2.1 by code point, so that a look-alike in our own table would be noticed.
 BASIC = {
@@ -115,3 +115,25 @@ def test_a_curly_quote_turns_160_into_70() -> None:
 def test_measuring_agrees_with_a_naive_packer(text: str) -> None:
     length = measure(text)
     assert (length.alphabet, length.units, length.parts) == naive(text)
+
+
+@given(texts)
+@example("a" * 152 + "[" + "a" * 10)
+@example("ç" * 66 + EMOJI * 40)
+def test_what_is_left_fits_and_no_more(text: str) -> None:
+    length = measure(text)
+    assert measure(text + "a" * length.left).parts == length.parts
+    assert measure(text + "a" * (length.left + 1)).parts > length.parts
+
+
+def test_what_makes_a_text_longer_is_named_once() -> None:
+    found = costly(f"a[€[{CURLY}")
+    assert [(each.character, each.needs_ucs2, each.counts_twice) for each in found] == [
+        (CURLY, True, False)
+    ]
+    assert [(each.codepoint, each.name, each.times) for each in costly("a[€[\n")] == [
+        ("U+005B", "LEFT SQUARE BRACKET", 2),
+        ("U+20AC", "EURO SIGN", 1),
+    ]
+    assert costly(EMOJI)[0].counts_twice
+    assert costly("\ue000")[0].name == ""

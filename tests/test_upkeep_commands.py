@@ -54,7 +54,10 @@ COMMANDS: Final[dict[str, type[BaseCommand]]] = {
     PURGE: purge_notifications.Command,
 }
 NOTHING_DONE: Final = {
-    EXPIRE: "0 late receipts matched, 0 dead hand-overs settled, 0 deliveries expired, 0 failed\n",
+    EXPIRE: (
+        "0 late receipts matched, 0 dead hand-overs settled, 0 deliveries expired, "
+        "0 history lines summed up, 0 failed\n"
+    ),
     PURGE: (
         "0 contents erased, 0 destinations erased, "
         "0 feed entries deleted, 0 idempotency ids deleted, 0 history lines deleted, "
@@ -160,7 +163,7 @@ def test_a_late_receipt_speaks_before_our_clock_does(stub: Any, clock: Clock) ->
     brought_to("taken", stub)
     Delivery.objects.update(gateway_reference="ref")
     clock.go(DAY)
-    assert run(EXPIRE) == (line(EXPIRE, late_receipts_matched=1), 0)
+    assert run(EXPIRE) == (line(EXPIRE, late_receipts_matched=1, history_lines_summed_up=1), 0)
 
 
 @each_command
@@ -208,8 +211,9 @@ def test_on_a_terminal_it_shows_how_far_it_has_come(stub: Any, clock: Clock) -> 
     with terminal() as (screen, shown):
         call_command(EXPIRE, stdout=out, stderr=screen)
         steps = shown().split("\r\033[K")
-    assert steps == ["", *(f"{number} deliveries expired" for number in (2, 4, 5)), ""]
-    assert out.getvalue() == line(EXPIRE, deliveries_expired=5)
+    expired = [f"{number} deliveries expired" for number in (2, 4, 5)]
+    assert steps == ["", *expired, "5 history lines summed up", ""]
+    assert out.getvalue() == line(EXPIRE, deliveries_expired=5, history_lines_summed_up=5)
 
 
 @each_command
@@ -244,7 +248,8 @@ def test_a_row_that_fails_is_told_and_the_exit_status_is_one(
     clock.go(DAY)
     with monkeypatch.context() as poisoned:
         poison(poisoned, deliveries[0], deliveries[3])
-        assert run(EXPIRE) == (line(EXPIRE, deliveries_expired=3, failed=2), 1)
+        done = {"deliveries_expired": 3, "history_lines_summed_up": 5}
+        assert run(EXPIRE) == (line(EXPIRE, **done, failed=2), 1)
     assert run(EXPIRE) == (line(EXPIRE, deliveries_expired=2), 0)
 
 
@@ -315,7 +320,7 @@ def test_in_the_shell_a_failure_shows_nothing_personal(
         COMMANDS[EXPIRE]().run_from_argv(["manage.py", EXPIRE])
     printed = capfd.readouterr()
     assert ended.value.code == 1
-    assert printed.out == line(EXPIRE, failed=4)
+    assert printed.out == line(EXPIRE, failed=4, history_lines_summed_up=2)
     assert "CommandError: 4 failed; the log says where." in printed.err
     assert "Traceback" not in printed.err
     shown = printed.out + printed.err + caplog.text
@@ -442,7 +447,8 @@ def test_when_stopped_it_still_says_that_something_failed(
     clock.go(DAY)
     poison(monkeypatch, delivery)
     rounds(monkeypatch, nothing, stop)
-    assert run(EXPIRE, "--loop", "0.01") == (line(EXPIRE, failed=1) * 2, 1)
+    first, second = line(EXPIRE, failed=1, history_lines_summed_up=1), line(EXPIRE, failed=1)
+    assert run(EXPIRE, "--loop", "0.01") == (first + second, 1)
 
 
 @with_threads
@@ -455,7 +461,8 @@ def test_a_loop_outlives_a_database_that_was_away(
     monkeypatch.setattr(record, "record_status", after(gone, record.record_status))
     rounds(monkeypatch, nothing, stop)
     told, status = run(EXPIRE, "--loop", "0.01")
-    assert told == line(EXPIRE, failed=1) + line(EXPIRE, deliveries_expired=1)
+    first = line(EXPIRE, failed=1, history_lines_summed_up=1)
+    assert told == first + line(EXPIRE, deliveries_expired=1)
     assert status == 0
 
 
@@ -562,7 +569,7 @@ def test_both_at_once_in_several_places_do_all_and_fail_nowhere(stub: Any, clock
 def test_the_commands_and_receipts_take_turns(stub: Any, clock: Clock) -> None:
     delivery = brought_to("taken", stub)
     clock.go(DAY)
-    assert run(EXPIRE) == (line(EXPIRE, deliveries_expired=1), 0)
+    assert run(EXPIRE) == (line(EXPIRE, deliveries_expired=1, history_lines_summed_up=1), 0)
     receipt(delivery, "SMS_Delivered")
     assert run(EXPIRE) == (NOTHING_DONE[EXPIRE], 0)
     assert Delivery.objects.get().status == "SMS_Delivered"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
@@ -36,7 +36,6 @@ def standings() -> Iterator[Standing]:
         yield Standing(alias, routes, states.get(alias, GatewayState(alias=alias)))
 
 
-@admin.register(GatewayState)
 class GatewayStateAdmin(Page):
     """Every gateway of the settings, whether or not anything is known of it yet."""
 

@@ -1,7 +1,9 @@
 """What the pages of the console have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, cast
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth import get_permission_codename
@@ -9,14 +11,16 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.db.transaction import non_atomic_requests
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.views.decorators.http import require_POST
 
-View = Callable[..., HttpResponse]
+from instant_notifications.models import primary
+
+View = Callable[..., HttpResponseBase]
 
 
 class ReadOnly:
@@ -51,19 +55,26 @@ class Page(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         codename = get_permission_codename(action, self.opts)
         return action == "view" or request.user.has_perm(f"{self.opts.app_label}.{codename}")
 
+    def story_of(self, shipment_id: UUID) -> str:
+        """The address of a message's own page in the same site."""
+        name = "admin:instant_notifications_shipment_change"
+        return reverse(name, args=[shipment_id], current_app=self.admin_site.name)
+
     def shown(self, view: View, name: str, *, action: str, of: str = "") -> URLPattern:
         """The route of a page for those who may do this action.
 
         ``of`` stands before its name in the address, as in ``"<uuid:key>/"``.
         """
 
-        def guarded(request: HttpRequest, **captured: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, **captured: Any) -> HttpResponseBase:
+            # What is searched for, or sent, is personal: no report of an error may quote it.
+            request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
             if not self.may(request, action):
                 raise PermissionDenied
             return view(request, **captured)
 
         # A message is reserved, sent and recorded in transactions of its own.
-        whole = non_atomic_requests(self.admin_site.admin_view(guarded))
+        whole = non_atomic_requests(primary())(self.admin_site.admin_view(guarded))
         return path(f"{of}{name}/", whole, name=self.named(name))
 
     def posted(self, view: View, name: str, *, action: str, of: str = "") -> URLPattern:
@@ -75,6 +86,15 @@ class Page(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         whole = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         place = f"admin/{self.opts.app_label}/{self.opts.model_name}/{template}"
         return TemplateResponse(request, place, whole)
+
+
+def uuids(written: Iterable[str]) -> Sequence[UUID]:
+    """Those that are some."""
+    found = []
+    for each in written:
+        with suppress(ValueError):
+            found.append(UUID(each))
+    return found
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]

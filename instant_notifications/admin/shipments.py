@@ -1,101 +1,88 @@
 """Shipments: find one, and read what became of it."""
 
 from typing import Any
+from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import messages
 from django.contrib.admin.utils import label_for_field, lookup_field
-from django.db.models import Prefetch, QuerySet
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from instant_notifications import privacy, search
-from instant_notifications.admin.reading import BoundedPaginator, Page, ReadOnly
-from instant_notifications.feed import order_status
-from instant_notifications.models import Delivery, Shipment, StatusEvent
+from instant_notifications import orders, search
+from instant_notifications.admin import acts, trial
+from instant_notifications.admin.export import ExportPage
+from instant_notifications.admin.reading import uuids
+from instant_notifications.admin.story import Story, story_of
+from instant_notifications.history import storable
+from instant_notifications.models import Shipment
 
 
-class DeliveryInline(ReadOnly, admin.StackedInline):  # type: ignore[type-arg]
-    model = Delivery
-    extra = 0
-    fields = readonly_fields = (
-        "channel",
-        "masked_destination",
-        "status_now",
-        "handover",
-        "attempts",
-        "gateway",
-        "gateway_reference",
-        "segments",
-        "expires_at",
-        "completed_at",
-        "history",
-    )
-
-    @admin.display(description=_("destination"))
-    def masked_destination(self, delivery: Delivery) -> str:
-        return privacy.mask(delivery.destination)
-
-    @admin.display(description=_("status"))
-    def status_now(self, delivery: Delivery) -> str:
-        return delivery.status_at(timezone.now())
-
-    @admin.display(description=_("history"))
-    def history(self, delivery: Delivery) -> str:
-        return "\n".join(map(_line, delivery.events.all())) or "—"
-
-
-def _line(event: StatusEvent) -> str:
-    said = f" ({event.gateway}: {event.gateway_word or '-'})" if event.gateway else ""
-    part = f" part {event.part}" if event.part else ""
-    took = event.duration
-    call = f" {event.outcome} after {took.total_seconds():.2f} s" if took is not None else ""
-    return f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event}  {event.cause}{call}{part}{said}"
-
-
-@admin.register(Shipment)
-class ShipmentAdmin(Page):
-    list_display = (
-        "id",
-        "created_at",
-        "creator",
-        "recipients",
-        "order_status",
-        "senders_reference",
-    )
-    list_per_page = 50
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    ordering = ("-id",)
-    fields = readonly_fields = (
-        "id",
-        "order",
-        "creator",
-        "type",
-        "senders_reference",
-        "order_status",
-        "created_at",
-    )
-    inlines = (DeliveryInline,)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Shipment]:
-        deliveries = Delivery.objects.defer("content").prefetch_related("events")
-        return super().get_queryset(request).prefetch_related(Prefetch("deliveries", deliveries))
-
-    @admin.display(description=_("recipients"))
-    def recipients(self, shipment: Shipment) -> str:
-        return ", ".join(
-            f"{privacy.mask(delivery.destination)} {delivery.status_at(timezone.now())}"
-            for delivery in shipment.deliveries.all()
-        )
-
-    @admin.display(description=_("status"))
-    def order_status(self, shipment: Shipment) -> str:
-        return order_status(shipment.deliveries.all(), timezone.now())
+class ShipmentAdmin(ExportPage):
+    actions = (*acts.list_actions(), *ExportPage.actions)
 
     def get_urls(self) -> list[URLPattern]:
-        return [self.posted(self.search, "search", action="view"), *super().get_urls()]
+        return [
+            self.posted(self.search, "search", action="view"),
+            self.posted(self.reveal, "reveal", action="reveal", of="<uuid:delivery_id>/"),
+            *acts.routes(self),
+            *trial.routes(self),
+            *super().get_urls(),
+        ]
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "resend")
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "end")
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> HttpResponse:
+        """The story of a shipment, to be read only."""
+        if not self.has_view_permission(request) or request.method == "POST":
+            raise PermissionDenied
+        told = [story for key in uuids([object_id]) if (story := story_of(key))]
+        return self._tell(request, *told) if told else self._unknown(request, object_id)
+
+    def reveal(self, request: HttpRequest, delivery_id: UUID) -> HttpResponse:
+        """The same story with a destination and a text in clear, for those who say why."""
+        shipment = Shipment.objects.filter(deliveries=delivery_id).first()
+        because = storable(request.POST.get("because", "").strip())
+        if shipment is None:
+            return self._unknown(request, str(delivery_id))
+        if not because:
+            messages.error(request, _("Say why, for those who come after you."))
+            return self.to("change", shipment.pk)
+        revealed = orders.reveal(delivery_id, by=request.user.get_username(), because=because)
+        self.log_change(request, shipment, f"Shown in clear: {because}")
+        told = story_of(shipment.pk, {delivery_id: revealed})
+        answer = self._tell(request, told) if told else self._unknown(request, str(delivery_id))
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    def _unknown(self, request: HttpRequest, key: str) -> HttpResponse:
+        answer: HttpResponse = self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined]
+            request, self.opts, key
+        )
+        return answer
+
+    def _tell(self, request: HttpRequest, story: Story) -> HttpResponse:
+        return self.show(
+            request,
+            "story.html",
+            title=_("Story of a shipment"),
+            subtitle=story.shipment.pk,
+            original=story.shipment,
+            story=story,
+            may_reveal=self.may(request, "reveal"),
+            buttons=acts.of_story(self, request, story.shipment),
+        )
 
     def search(self, request: HttpRequest) -> HttpResponse:
         """What the term stands for: the only shipment's own page, or a list of them."""

@@ -2,7 +2,10 @@
 
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def uuid7() -> UUID:
@@ -16,3 +19,14 @@ def uuid7() -> UUID:
     return UUID(
         int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
     )
+
+
+def first_uuid7(moment: datetime) -> UUID:
+    """The smallest that can be made in this millisecond: what is older sorts before it."""
+    milliseconds = max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)
+
+
+def made_at(identifier: UUID) -> datetime:
+    """When ``uuid7`` made it, to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=identifier.int >> 80)

@@ -129,6 +129,17 @@ class Shipment(models.Model):
         return str(self.id)
 
 
+def idle(now: datetime) -> models.Q:
+    """Deliveries that no worker may be handing over."""
+    return models.Q(lease_until__isnull=True) | models.Q(lease_until__lte=now)
+
+
+def overdue(now: datetime) -> models.Q:
+    """``Delivery.overdue``, for the database."""
+    grace = timedelta(seconds=settings.EXPIRY_GRACE)
+    return models.Q(idle(now), completed_at__isnull=True, expires_at__lt=now - grace)
+
+
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def without_secrets(self) -> Self:
         """Leaves out what only the hand-over needs, and its decryption."""

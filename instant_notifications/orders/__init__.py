@@ -14,12 +14,26 @@ from instant_notifications.orders.instant import (
     send_sms,
     sms_draft,
 )
+from instant_notifications.orders.interventions import (
+    Revealed,
+    cancel,
+    expire,
+    match,
+    resend,
+    reveal,
+)
 
 __all__ = [
     "DEFAULT_TIME_TO_LIVE",
     "Draft",
+    "Revealed",
     "Sent",
+    "cancel",
     "email_draft",
+    "expire",
+    "match",
+    "resend",
+    "reveal",
     "send",
     "send_email",
     "send_sms",

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -10,7 +10,14 @@ from time import monotonic, sleep
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import IntegrityError, InterfaceError, OperationalError, connections, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    transaction,
+)
 from django.utils import timezone
 
 from instant_notifications import dispatch, privacy, record, rules
@@ -40,6 +47,8 @@ from instant_notifications.route import require_route, safe_to_repeat
 from instant_notifications.sms import measure
 from instant_notifications.statuses import WORDS, Channel, Handover, ShipmentType
 
+Also = Callable[[Delivery], None]
+
 logger = logging.getLogger("instant_notifications")
 
 DEFAULT_TIME_TO_LIVE: Final = 60 * 60
@@ -48,6 +57,8 @@ _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
 _RETRY_UNKNOWN_AFTER: Final = 30
 """Seconds a caller waits before asking again about a message that may have been sent."""
+
+_REPLAYS_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,25 +196,32 @@ def email_draft(*, sender: str, subject: str, body: str, content_type: str, **dr
     )
 
 
-def send(draft: Draft) -> Sent:
-    """Reserve, send, record; or find out what became of the same message."""
+def _nothing_else(delivery: Delivery) -> None:
+    pass
+
+
+def send(draft: Draft, *, also: Also = _nothing_else) -> Sent:
+    """Reserve, send, record; or find out what became of the same message.
+
+    ``also`` is done in the transaction that reserves it.
+    """
     try:
-        return _send(draft)
+        return _send(draft, also)
     except _Forgotten:
-        return _send(draft)
+        return _send(draft, also)
 
 
 class _Forgotten(NotificationError):  # noqa: N818
     """What the id stands for was purged between two looks at it: to be sent anew."""
 
 
-def _send(draft: Draft) -> Sent:
+def _send(draft: Draft, also: Also) -> Sent:
     unusable: NotConfigured | None = None
     delivery: Delivery | None = None
     with _database_needed(Unavailable):
         _refuse_open_transaction()
         try:
-            delivery = _reserve(draft)
+            delivery = _reserve(draft, also)
         except IntegrityError:
             pass  # left at once: its text quotes the id
         except NotConfigured as error:
@@ -230,7 +248,7 @@ def _database_needed(failure: type[HandoverFailed]) -> Iterator[None]:
         raise failure(f"database: {type(error).__name__}", retry_after=1) from None
 
 
-def _reserve(draft: Draft) -> Delivery:
+def _reserve(draft: Draft, also: Also) -> Delivery:
     """One committed transaction that leaves the trace; ``IntegrityError`` if the id is known."""
     require_route(draft.channel)
     now = timezone.now()
@@ -269,6 +287,7 @@ def _reserve(draft: Draft) -> Delivery:
     with transaction.atomic(using=primary(), durable=True):
         for row in (order, idempotency, shipment, delivery):
             row.save(using=primary(), force_insert=True)
+        also(delivery)
     return delivery
 
 
@@ -278,16 +297,18 @@ def _fingerprints(draft: Draft) -> Sequence[str]:
 
 def _hand_over(delivery: Delivery, route: Sequence[str]) -> Sent:
     with _failures_name(delivery):
-        return _sent(dispatch.hand_over(delivery, route))
+        return sent_as(dispatch.hand_over(delivery, route))
 
 
-def _sent(delivery: Delivery) -> Sent:
+def sent_as(delivery: Delivery, *, replayed: bool = False, differs: bool = False) -> Sent:
     shipment = delivery.shipment
     return Sent(
         order_id=shipment.order_id,
         shipment_id=shipment.pk,
         senders_reference=shipment.senders_reference,
         status=delivery.status,
+        replayed=replayed,
+        content_differs=differs,
     )
 
 
@@ -319,7 +340,8 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
             if delivery is None:
                 raise _Forgotten("The order is gone.")
             if delivery.handover == Handover.TAKEN:
-                return replace(_sent(delivery), replayed=True, content_differs=differs)
+                _note_replay(known)
+                return sent_as(delivery, replayed=True, differs=differs)
             with _failures_name(delivery):
                 attempt = _next_attempt(delivery)
         if attempt:
@@ -359,6 +381,20 @@ def _differs(draft: Draft, known: IdempotencyRecord) -> bool:
     if settings.IDEMPOTENCY_MISMATCH == "reject":
         raise ContentMismatch
     return True
+
+
+def _note_replay(known: IdempotencyRecord) -> None:
+    """For the console; once a minute, and whatever goes wrong with it the answer goes out."""
+    now, noted_at = timezone.now(), known.repeated_at
+    if noted_at is not None and now - noted_at < _REPLAYS_NOTED_EVERY:
+        return
+    records = IdempotencyRecord.objects.using(primary())
+    try:
+        with transaction.atomic(using=primary()):
+            records.filter(pk=known.pk, repeated_at=noted_at).update(repeated_at=now)
+    except (DatabaseError, InterfaceError) as error:
+        place = privacy.place_of(error, frames=1)
+        logger.warning("replay not noted order=%s %s", known.order_id, place)
 
 
 def _delivery_of(known: IdempotencyRecord) -> Delivery | None:

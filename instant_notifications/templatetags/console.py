@@ -8,6 +8,8 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from instant_notifications import privacy
+
 register = template.Library()
 
 
@@ -24,3 +26,8 @@ def when(moment: datetime | None) -> SafeString | str:
         exact.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3],
         f"{date_format(local, 'SHORT_DATE_FORMAT')} {local:%H:%M:%S}",
     )
+
+
+@register.filter
+def masked(destination: str | None) -> str:
+    return privacy.mask(destination)

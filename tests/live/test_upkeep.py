@@ -252,7 +252,7 @@ def test_a_sweep_that_is_stopped_finishes_its_batch_and_ends_well(start: Start, 
     finish(stopped)
     (line,) = stopped.lines()
     done = stopped.counts()["deliveries expired"]
-    assert line.endswith(f" {done} deliveries expired, 0 failed")
+    assert line.endswith(f" {done} deliveries expired, 0 history lines summed up, 0 failed")
     assert done in range(STEP, MANY, STEP)
     assert_each_expiry_was_written_once(done)
     other = start(EXPIRE)
@@ -399,5 +399,8 @@ def test_on_a_terminal_it_shows_its_progress(fill: Fill, database: Database) -> 
     assert shown.split("\r\033[K") == [
         "",
         "3 deliveries expired",
-        "0 late receipts matched, 0 dead hand-overs settled, 3 deliveries expired, 0 failed\r\n",
+        (
+            "0 late receipts matched, 0 dead hand-overs settled, 3 deliveries expired, "
+            "0 history lines summed up, 0 failed\r\n"
+        ),
     ]

@@ -7,7 +7,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.utils import timezone
 
+from example_project import traffic
 from instant_notifications import tokens
 from instant_notifications.models import Delivery, Organisation
 from instant_notifications.orders import send_sms
@@ -32,13 +34,32 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", default="8000", help="where the server will listen")
+        parser.add_argument(
+            "--no-traffic", action="store_true", help="leave the day of demo traffic out"
+        )
 
-    def handle(self, *, port: str, **options: Any) -> None:  # noqa: ARG002
+    def handle(self, *, port: str, no_traffic: bool, **options: Any) -> None:  # noqa: ARG002
         call_command("migrate", verbosity=0)
         Organisation.objects.get_or_create(name=ORGANISATION)
         _make_admin()
+        if not no_traffic:
+            self._fill()
         shipment_id = self._send()
         self._show_how_to_go_on(f"http://127.0.0.1:{port}", shipment_id)
+
+    def _fill(self) -> None:
+        self._title("A day of demo traffic, for the console")
+        try:
+            added = traffic.fill(timezone.now())
+        except traffic.Refused as refused:
+            self.stdout.write(f"  None: {refused}")
+            return
+        self.stdout.write(
+            f"  {added or 'No new'} made-up messages of {', '.join(traffic.CREATORS)}"
+        )
+        self.stdout.write(
+            "  To be rid of it: make clean, then make run TRAFFIC=no (or demo --no-traffic)"
+        )
 
     def _send(self) -> str:
         self._title("One SMS through the simulator")

@@ -5,5 +5,8 @@ from instant_notifications.management.upkeep import UpkeepCommand
 
 
 class Command(UpkeepCommand):
-    help = f"Writes down that messages have expired and workers have died. {UpkeepCommand.__doc__}"
-    chores = upkeep.EXPIRY
+    help = (
+        "Writes down that messages have expired and workers have died, and sums up the history. "
+        f"{UpkeepCommand.__doc__}"
+    )
+    chores = (*upkeep.EXPIRY, *upkeep.FIGURES)

@@ -1,0 +1,307 @@
+"""What can be done about messages: first a page that says what will happen to each, then the deed.
+
+Both go by POST. The deed may be asked for twice, by a double click or by two people: it is done
+once.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from instant_notifications import orders
+from instant_notifications.admin.reading import Page, uuids
+from instant_notifications.exceptions import (
+    HandoverFailed,
+    NotAllowed,
+    NotificationError,
+    OutcomeUnknown,
+    Rejected,
+    StillUnderWay,
+    Unavailable,
+)
+from instant_notifications.models import Delivery, Shipment
+from instant_notifications.orders import verdicts
+from instant_notifications.orders.verdicts import May, Verdict
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+MOST: Final = 100
+"""Deliveries that are dealt with at once."""
+
+PATIENCE: Final = 15.0
+"""Seconds after which no further one is begun: the page must answer before its server gives up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Somebody wants something done about a delivery."""
+
+    delivery_id: UUID
+    seen: int
+    """How many resends of it that person has seen."""
+    by: str
+    because: str
+    sure: bool
+
+    @property
+    def token(self) -> str:
+        return _token(self.delivery_id, self.seen)
+
+
+def _token(delivery_id: UUID, seen: int) -> str:
+    """How a form names a delivery."""
+    return f"{delivery_id} {seen}"
+
+
+def _resend(wish: Wish) -> orders.Sent:
+    return orders.resend(
+        wish.delivery_id, by=wish.by, because=wish.because, sure=wish.sure, after=wish.seen
+    )
+
+
+def _cancel(wish: Wish) -> Delivery:
+    return orders.cancel(wish.delivery_id, by=wish.by, because=wish.because)
+
+
+def _expire(wish: Wish) -> Delivery:
+    return orders.expire(wish.delivery_id, by=wish.by, because=wish.because)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    name: str
+    permission: str
+    title: "_StrPromise"
+    judge: Callable[[Delivery, datetime], Verdict]
+    carry_out: Callable[[Wish], orders.Sent | Delivery]
+    done: Promise
+    logged: str
+    is_looked_for: bool = False
+    """Whether people want to be told where it is not possible."""
+
+
+ACTS: Final[Sequence[Act]] = (
+    Act(
+        name="resend",
+        permission="resend",
+        title=_("Send again"),
+        judge=verdicts.may_resend,
+        carry_out=_resend,
+        done=_("Sent again."),
+        logged="Sent again",
+        is_looked_for=True,
+    ),
+    Act(
+        name="cancel",
+        permission="end",
+        title=_("Cancel"),
+        judge=verdicts.may_cancel,
+        carry_out=_cancel,
+        done=_("Cancelled: it will not be sent."),
+        logged="Cancelled",
+    ),
+    Act(
+        name="expire",
+        permission="end",
+        title=_("Expire"),
+        judge=verdicts.may_expire,
+        carry_out=_expire,
+        done=_("Written down as expired."),
+        logged="Expired",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One delivery as the page shows it before the deed."""
+
+    delivery: Delivery
+    status: str
+    verdict: Verdict
+
+    @property
+    def token(self) -> str:
+        return _token(self.delivery.pk, len(verdicts.successors_of(self.delivery)))
+
+    @property
+    def may_be_done(self) -> bool:
+        return self.verdict.may is not May.NO
+
+    @property
+    def needs_certainty(self) -> bool:
+        return self.verdict.may is May.IF_SURE
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """An act on the page of a message."""
+
+    title: Promise
+    address: str
+    """What to post to; blank where it is not possible."""
+    why: Promise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one delivery."""
+
+    act: Act
+    shipment_id: UUID
+    because: str
+    text: object
+    went_well: bool = False
+    leads_to: UUID | None = None
+    """The new shipment, if one was made."""
+
+    @property
+    def logged(self) -> str:
+        new = f" as {self.leads_to}" if self.leads_to else ""
+        success = "" if self.went_well else ", without success"
+        return f"{self.act.logged}{new}{success}: {self.because}"
+
+
+def routes(page: Page) -> Iterator[URLPattern]:
+    for act in ACTS:
+        review, carry_out = partial(_review_one, page, act), partial(_carry_out, page, act)
+        yield page.posted(review, f"{act.name}-review", action=act.permission)
+        yield page.posted(carry_out, act.name, action=act.permission)
+
+
+def list_actions() -> Sequence[Callable[..., HttpResponse | None]]:
+    """For the list's menu: what is ticked there is reviewed."""
+    return [_list_action(act) for act in ACTS]
+
+
+def _list_action(act: Act) -> Callable[..., HttpResponse | None]:
+    def action(page: Page, request: HttpRequest, chosen: QuerySet[Shipment]) -> HttpResponse:
+        return _review(page, act, request, list(chosen.values_list("pk", flat=True)[:MOST]))
+
+    action.__name__ = act.name
+    return admin.action(action, permissions=[act.permission], description=act.title)
+
+
+def of_story(page: Page, request: HttpRequest, shipment: Shipment) -> Sequence[Button]:
+    """What this person may do about a message, and why not what everybody would look for."""
+    allowed = [act for act in ACTS if page.may(request, act.permission)]
+    if not allowed:
+        return []
+    now, theirs = timezone.now(), verdicts.to_judge(_deliveries_of([shipment.pk]))
+    buttons = (_button(page, act, [act.judge(each, now) for each in theirs]) for act in allowed)
+    return [button for button in buttons if button]
+
+
+def _button(page: Page, act: Act, judged: Sequence[Verdict]) -> Button | None:
+    possible = [verdict for verdict in judged if verdict.may is not May.NO]
+    if not possible and not (judged and act.is_looked_for):
+        return None
+    address = page.address(f"{act.name}-review") if possible else ""
+    return Button(act.title, address, (possible or judged)[0].why)
+
+
+def _review_one(page: Page, act: Act, request: HttpRequest) -> HttpResponse:
+    return _review(page, act, request, uuids(request.POST.getlist("shipment")[:MOST]))
+
+
+def _review(page: Page, act: Act, request: HttpRequest, shipments: Sequence[UUID]) -> HttpResponse:
+    return _show_review(page, act, request, _deliveries_of(shipments))
+
+
+def _deliveries_of(shipments: Sequence[UUID]) -> Sequence[UUID]:
+    """One more than are dealt with at once, to see whether there are."""
+    theirs = Delivery.objects.filter(shipment__in=shipments).order_by("created_at", "pk")
+    return list(theirs.values_list("pk", flat=True)[: MOST + 1])
+
+
+def _show_review(
+    page: Page, act: Act, request: HttpRequest, delivery_ids: Sequence[UUID]
+) -> HttpResponse:
+    now = timezone.now()
+    deliveries = verdicts.to_judge(delivery_ids[:MOST])
+    cases = [Case(each, each.status_at(now), act.judge(each, now)) for each in deliveries]
+    return page.show(
+        request,
+        "review.html",
+        act=act,
+        title=act.title,
+        cases=cases,
+        to_do=sum(case.may_be_done for case in cases),
+        needs_certainty=any(case.needs_certainty for case in cases),
+        because=request.POST.get("because", ""),
+        too_many=len(delivery_ids) > MOST,
+        most=MOST,
+    )
+
+
+def _carry_out(page: Page, act: Act, request: HttpRequest) -> HttpResponse:
+    wishes = _wishes(request)
+    if any(not wish.because for wish in wishes):
+        messages.error(request, _("Say why, for those who come after you."))
+        return _show_review(page, act, request, [wish.delivery_id for wish in wishes])
+    deliveries = Delivery.objects.as_recorded().in_bulk([wish.delivery_id for wish in wishes])
+    left = [wish for wish in wishes if wish.delivery_id in deliveries]
+    outcomes, give_up = [], monotonic() + PATIENCE
+    while left and monotonic() < give_up:
+        wish = left.pop(0)
+        outcome = _try(act, wish, deliveries[wish.delivery_id].shipment)
+        page.log_change(request, Shipment(pk=outcome.shipment_id), outcome.logged)
+        outcomes.append(outcome)
+    context = {"outcomes": outcomes, "left": left, "because": request.POST.get("because", "")}
+    return page.show(request, "done.html", act=act, title=act.title, **context)
+
+
+def _wishes(request: HttpRequest) -> Sequence[Wish]:
+    """What the form asks for, once for each delivery; what is no token is left out."""
+    because = request.POST.get("because", "").strip()
+    sure, by = "sure" in request.POST, request.user.get_username()
+    wishes = {}
+    for token in request.POST.getlist("delivery")[:MOST]:
+        key, _space, seen = token.partition(" ")
+        if re.fullmatch("[0-9]{1,6}", seen) and (keys := uuids([key])):
+            wishes[keys[0]] = Wish(
+                delivery_id=keys[0], seen=int(seen), by=by, because=because, sure=sure
+            )
+    return list(wishes.values())
+
+
+def _try(act: Act, wish: Wish, shipment: Shipment) -> Outcome:
+    outcome = partial(Outcome, shipment_id=shipment.pk, act=act, because=wish.because)
+    try:
+        result = act.carry_out(wish)
+    except NotAllowed as refusal:
+        return outcome(text=refusal.why)
+    except HandoverFailed as failure:
+        return outcome(text=_of_kind(failure), leads_to=failure.shipment_id)
+    except NotificationError as error:
+        return outcome(text=str(error))
+    if isinstance(result, orders.Sent):
+        text = _("It was sent again already.") if result.replayed else act.done
+        return outcome(text=text, leads_to=result.shipment_id, went_well=True)
+    return outcome(text=act.done, went_well=True)
+
+
+_FAILURES: Final[Mapping[type[HandoverFailed], Promise]] = {
+    Rejected: _("A new message was made, but it was refused."),
+    Unavailable: _("No gateway could take it now: it was not sent."),
+    OutcomeUnknown: _("A new message was made, and nobody knows whether it was sent."),
+    StillUnderWay: _("It is being sent again at this moment."),
+}
+
+
+def _of_kind(failure: HandoverFailed) -> Promise:
+    return next(text for kind, text in _FAILURES.items() if isinstance(failure, kind))

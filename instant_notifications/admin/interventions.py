@@ -1,0 +1,45 @@
+"""Who has stepped in, and why: for auditors."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from instant_notifications.admin.reading import BoundedPaginator, Page
+from instant_notifications.models import Intervention
+
+
+class InterventionAdmin(Page):
+    list_display = ("at", "by", "kind", "because", "shipment", "new_shipment")
+    list_display_links = None
+    list_filter = ("kind",)
+    list_per_page = 50
+    list_select_related = ()
+    sortable_by = ()
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions = None
+    ordering = ("-pk",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Intervention]:
+        whole = super().get_queryset(request).select_related("delivery", "successor")
+        return whole.only(
+            "at", "by", "kind", "because", "delivery__shipment", "successor__shipment"
+        )
+
+    @admin.display(description=_("shipment"))
+    def shipment(self, intervention: Intervention) -> SafeString:
+        return self._link(intervention.delivery.shipment_id)
+
+    @admin.display(description=_("new shipment"))
+    def new_shipment(self, intervention: Intervention) -> SafeString | str:
+        successor = intervention.successor
+        return self._link(successor.shipment_id) if successor else "\N{EN DASH}"
+
+    def _link(self, shipment_id: Any) -> SafeString:
+        return format_html('<a href="{}">{}</a>', self.story_of(shipment_id), shipment_id)

@@ -1,0 +1,213 @@
+"""The story of one shipment: did the message leave, and if not, why?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models.expressions import Combinable
+from django.utils import timezone
+from django.utils.functional import Promise
+
+from instant_notifications import feed, privacy
+from instant_notifications.admin import timeline, words
+from instant_notifications.conf import settings
+from instant_notifications.models import Delivery, IdempotencyRecord, Shipment
+from instant_notifications.orders import Revealed
+
+MOST_DELIVERIES: Final = 50
+MOST_RELATIVES: Final = 20
+
+_BY_AGE: Final = ("created_at", "pk")
+"""By the key alone, PostgreSQL would look for those of a large shipment along the whole table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What is told of one delivery."""
+
+    delivery: Delivery
+    now: datetime
+    revealed: Revealed | None
+
+    @property
+    def headline(self) -> str:
+        return words.headline(self.delivery, self.now, timeline.ended_by(self.delivery))
+
+    @property
+    def afterwords(self) -> Sequence[str | Promise]:
+        ended_by = timeline.ended_by(self.delivery)
+        resent = (link.sentence for link in _successors(self.delivery) if not ended_by)
+        return [*words.afterwords(self.delivery, self.now, ended_by), *resent]
+
+    @property
+    def tone(self) -> str:
+        return words.tone(self.delivery, self.now).value
+
+    @property
+    def status(self) -> str:
+        return self.delivery.status_at(self.now)
+
+    @property
+    def channel(self) -> Promise:
+        return words.CHANNELS[self.delivery.channel]
+
+    @property
+    def title(self) -> str:
+        to, channel = privacy.mask(self.delivery.destination), self.channel
+        sentence = words.TO_BY if self.delivery.destination else words.BY
+        return str(sentence) % {"to": to, "channel": channel}
+
+    @property
+    def destination(self) -> str | Promise:
+        if self.delivery.destination is None:
+            return _absent(self.delivery, "destination")
+        return privacy.mask(self.delivery.destination)
+
+    @property
+    def life(self) -> str:
+        return words.life(self.delivery, self.now)
+
+    @property
+    def lines(self) -> Sequence[timeline.Line]:
+        return timeline.timeline(self.delivery, self.now)
+
+    @property
+    def is_cut(self) -> bool:
+        return timeline.is_cut(self.delivery)
+
+    @property
+    def handover(self) -> Promise:
+        return words.HANDOVERS[self.delivery.handover]
+
+    @property
+    def text(self) -> Promise | None:
+        """Why the text is not, or not simply, kept; ``None`` where it is."""
+        kept = _is_kept(self.delivery, "content")
+        if self.delivery.secret:
+            return words.SECRET_KEPT if kept else words.SECRET_ERASED
+        return None if kept else words.ERASED
+
+    @property
+    def kept_until(self) -> datetime:
+        return self.delivery.created_at + settings.KEEP_CONTENT
+
+    @property
+    def hidden_destination(self) -> Promise | None:
+        """Why a revealed destination is not to be seen; ``None`` where it is."""
+        if self.revealed is None or self.revealed.destination is not None:
+            return None
+        return _absent(self.delivery, "destination")
+
+    @property
+    def hidden_text(self) -> Promise | None:
+        if self.revealed is None or self.revealed.content is not None:
+            return None
+        return words.NEVER_SHOWN if self.delivery.secret else _absent(self.delivery, "content")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """To another shipment that has to do with this one."""
+
+    at: datetime
+    sentence: str
+    shipment_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    now: datetime
+    shipment: Shipment
+    known_as: IdempotencyRecord | None
+    tellings: Sequence[Telling]
+    has_more: bool
+    """Only the first deliveries are told of."""
+    links: Sequence[Link]
+
+    @property
+    def type(self) -> Promise:
+        return words.TYPES[self.shipment.type]
+
+    @property
+    def order_status(self) -> str:
+        """The word of all deliveries, where all are here to tell it."""
+        deliveries = [telling.delivery for telling in self.tellings]
+        return "" if self.has_more else feed.order_status(deliveries, self.now)
+
+
+def story_of(shipment_id: UUID, revealed: Mapping[UUID, Revealed] | None = None) -> Story | None:
+    """What is known of a shipment; of the deliveries in ``revealed``, in clear too."""
+    now, shown = timezone.now(), revealed or {}
+    shipments = Shipment.objects.select_related("order__idempotency")
+    shipment = shipments.filter(pk=shipment_id).first()
+    if shipment is None:
+        return None
+    deliveries = list(_deliveries_of(shipment)[: MOST_DELIVERIES + 1])
+    known_as = getattr(shipment.order, "idempotency", None)
+    return Story(
+        now=now,
+        shipment=shipment,
+        known_as=known_as,
+        tellings=[Telling(each, now, shown.get(each.pk)) for each in deliveries[:MOST_DELIVERIES]],
+        has_more=len(deliveries) > MOST_DELIVERIES,
+        links=[
+            *(link for each in deliveries[:MOST_DELIVERIES] for link in _resends(each)),
+            *_relatives(shipment, known_as),
+        ],
+    )
+
+
+def _deliveries_of(shipment: Shipment) -> QuerySet[Delivery]:
+    return (
+        shipment.deliveries.select_related("origin__delivery")
+        .defer("content", "origin__delivery__destination", "origin__delivery__content")
+        .annotate(**{f"has_{column}": _kept(column) for column in ("destination", "content")})
+        .prefetch_related(*timeline.prefetches())
+        .order_by(*_BY_AGE)
+    )
+
+
+def _kept(column: str) -> Combinable:
+    """Asked of the database: to see whether a text is there, nobody has to decrypt it."""
+    return ExpressionWrapper(Q(**{f"{column}__isnull": False}), BooleanField())
+
+
+def _is_kept(delivery: Delivery, column: str) -> bool:
+    kept: bool = getattr(delivery, f"has_{column}")
+    return kept
+
+
+def _absent(delivery: Delivery, column: str) -> Promise:
+    """Why something reads as nothing."""
+    return words.UNREADABLE if _is_kept(delivery, column) else words.ERASED
+
+
+def _resends(delivery: Delivery) -> Iterator[Link]:
+    """What it is a resend of, and what was made of it."""
+    if origin := timeline.origin_of(delivery):
+        sentence = str(words.ORIGIN) % {"by": origin.by}
+        yield Link(origin.at, sentence, origin.delivery.shipment_id)
+    yield from _successors(delivery)
+
+
+def _successors(delivery: Delivery) -> Iterator[Link]:
+    for deed in timeline.deeds_of(delivery):
+        if deed.successor:
+            sentence = str(words.SUCCESSOR) % {"by": deed.by}
+            yield Link(deed.at, sentence, deed.successor.shipment_id)
+
+
+def _relatives(shipment: Shipment, known_as: IdempotencyRecord | None) -> Iterator[Link]:
+    """Others of the same order, or under the same idempotency id, and what they are to this."""
+    sentences = {shipment.order_id: str(words.SAME_ORDER)}
+    if known_as is not None:
+        namesakes = IdempotencyRecord.objects.filter(key=known_as.key).exclude(pk=known_as.pk)
+        for each in namesakes.order_by("creator", "scope")[:MOST_RELATIVES]:
+            said = {"creator": each.creator, "channel": words.CHANNELS[each.scope]}
+            sentences[each.order_id] = str(words.SAME_ID) % said
+    others = Shipment.objects.filter(order__in=sentences).exclude(pk=shipment.pk)
+    for other in others.order_by(*_BY_AGE)[:MOST_RELATIVES]:
+        yield Link(other.created_at, sentences[other.order_id], other.pk)
