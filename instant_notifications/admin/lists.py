@@ -184,12 +184,12 @@ class ListPage(Page):
     list_display = (
         "id",
         "created",
-        "creator",
-        "kind",
         "recipients",
         "gateways",
-        "order_status",
+        "creator",
         "senders_reference",
+        "order_status",
+        "kind",
     )
     list_filter = FILTERS
     list_per_page = 50
