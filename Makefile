@@ -5,13 +5,14 @@
 # make bench  measure against the floor
 # make coverage  which lines the tests reach (without those that need real servers)
 # make lint   style, types and import contracts
+# make messages  bring the catalogues of translations up to date (needs gettext)
 
 PORT ?= 8000
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test coverage setup bench lint clean
+.PHONY: run test coverage setup bench lint messages clean
 .DEFAULT_GOAL := run
 
 # Two gateways, so that the console shows what happens when one is switched off.
@@ -36,6 +37,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+messages: setup
+	cd instant_notifications && ../$(BIN)/django-admin makemessages --all --no-obsolete --add-location file
+	cd instant_notifications && ../$(BIN)/django-admin compilemessages
 
 setup: $(READY)
 

@@ -37,6 +37,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -83,6 +84,7 @@ STATIC_URL = "static/"
 USE_TZ = True
 TIME_ZONE = "Europe/Oslo"
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("nb", "norsk bokmål")]
 
 # Where a mail server is named, mail goes there; without one it is printed on the console.
 _EMAIL = env.email_url("EMAIL_URL", default="consolemail://")

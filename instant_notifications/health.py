@@ -18,6 +18,7 @@ from instant_notifications.conf import settings
 from instant_notifications.exceptions import NotConfigured, Unavailable
 from instant_notifications.history import storable
 from instant_notifications.models import GatewayState, primary
+from instant_notifications.models.orders import NAME_LENGTH
 
 logger = logging.getLogger("instant_notifications")
 
@@ -122,7 +123,7 @@ def switch_off(alias: str, *, by: str = "", because: str = "") -> None:
         alias=alias,
         defaults={
             "switched_off_at": timezone.now(),
-            "switched_off_by": by,
+            "switched_off_by": by[:NAME_LENGTH],
             "switched_off_because": storable(because),
         },
     )

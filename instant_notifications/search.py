@@ -51,10 +51,23 @@ def _by_id(term: str) -> Iterator[Shipments]:
 
 
 def _by_reference(term: str) -> Iterator[Shipments]:
-    written = storable(term)
-    yield Shipment.objects.filter(order__idempotency__key=written)
-    yield Shipment.objects.filter(senders_reference=written)
-    yield Shipment.objects.filter(deliveries__gateway_reference=written)
+    """Not what can only be a number or an address: those stand in no statement in clear."""
+    if _is_plainly_personal(term) or not _is_sendable(term):
+        return
+    yield Shipment.objects.filter(order__idempotency__key=term)
+    yield Shipment.objects.filter(senders_reference=term)
+    yield Shipment.objects.filter(deliveries__gateway_reference=storable(term))
+
+
+def _is_plainly_personal(term: str) -> bool:
+    written = unicodedata.normalize("NFKC", term)
+    says_its_country = written.startswith(("+", "00", "tel:", "mailto:")) or "@" in written
+    return says_its_country and any(destinations(term))
+
+
+def _is_sendable(term: str) -> bool:
+    """No caller has ever sent anything else, and some databases would not even compare it."""
+    return not any(unicodedata.category(each) in ("Cc", "Cs") for each in term)
 
 
 def _by_destination(term: str) -> Iterator[Shipments]:

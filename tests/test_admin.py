@@ -175,7 +175,7 @@ def test_a_page_takes_few_queries(console: Client) -> None:
     before = queries_of(console, page_of(sent.shipment_id))
     deliver_due_receipts()
     assert queries_of(console, page_of(sent.shipment_id)) == before
-    assert before < 12
+    assert before < 14
 
 
 def test_the_list_reads_no_contents(console: Client) -> None:

@@ -71,8 +71,8 @@ def test_each_is_told_what_will_happen_to_it(operator: Client, stub: Stub) -> No
     text = text_of(shown)
     assert "It has failed. A new message is made of it." in text
     assert "Only if you are sure. Nobody knows whether it was sent" in text
-    assert "Nothing. Its text or its recipient has been erased." in text
-    assert tokens(shown) == [f"{failed.pk} 0", f"{doubtful.pk} 0"]
+    assert "Nothing. Its text or its recipient is not kept, or cannot be read." in text
+    assert tokens(shown) == [f"{failed.pk} 0", f"{doubtful.pk} 0 if sure"]
     assert 'name="sure"' in shown.content.decode()
     assert PHONE[-8:] not in shown.content.decode()
     assert len(stub.seen) == 3
@@ -277,7 +277,7 @@ def test_a_receipt_finds_its_message_by_hand(operator: Client, stub: Stub) -> No
     assert answer.headers["Location"] == at("change", delivery.shipment_id)
     assert Delivery.objects.get().status == "SMS_Delivered"
     told = LogEntry.objects.get().get_change_message()
-    assert told == f"Matched with {delivery.pk}: same minute"
+    assert told == f"Receipt {kept.pk} matched with {delivery.pk}: same minute"
     assert operator.get(page).headers["Location"] == at("changelist", model="unmatchedreceipt")
 
 

@@ -200,10 +200,7 @@ def test_times_are_those_of_the_readers_clock(admin_client: Client, settings: An
     assert rows(admin_client, "?within=hour") == [young]
 
 
-@pytest.mark.parametrize(
-    "times",
-    ["since=now", "since=2026-03-29T02:30", "since=2026-07-02T00:00&until=2026-07-01T00:00"],
-)
+@pytest.mark.parametrize("times", ["since=now", "since=2026-07-02T00:00&until=2026-07-01T00:00"])
 def test_times_that_cannot_be_are_told_and_find_nothing(times: str, admin_client: Client) -> None:
     made()
     html = admin_client.get(f"{LIST}?{times}&group=delivered").content.decode()

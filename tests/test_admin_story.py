@@ -217,14 +217,18 @@ def test_a_resend_and_its_original_lead_to_each_other(reader: Client, stub: Any)
     original = try_to_send()
     resent = orders.resend(original.pk, by="kari", because="nothing came", sure=True)
     for shipment_id, other, said in (
-        (original.shipment_id, resent.shipment_id, "kari sent it again, as a new message."),
-        (resent.shipment_id, original.shipment_id, "kari sent it, in place of an earlier message."),
+        (original.shipment_id, resent.shipment_id, "kari had a new message made of it."),
+        (
+            resent.shipment_id,
+            original.shipment_id,
+            "kari had it made, in place of an earlier message.",
+        ),
     ):
         assert said in told(reader, shipment_id)
         assert "nothing came" in told(reader, shipment_id)
         html = reader.get(page_of(shipment_id)).content.decode()
         assert html.count(f'href="{page_of(other)}"') == 2  # in the timeline, among the links
-    assert "kari sent this message again." in told(reader, original.shipment_id)
+    assert "kari had a new message made of this one." in told(reader, original.shipment_id)
 
 
 def test_what_a_person_ended_names_the_person(reader: Client, stub: Any) -> None:
@@ -234,7 +238,7 @@ def test_what_a_person_ended_names_the_person(reader: Client, stub: Any) -> None
     stub.do = in_turn(fails(Unavailable, "503"), take)
     original = try_to_send()
     orders.resend(original.pk, by="kari", because="they wait")
-    assert "kari has sent a new message in its place." in told(reader, original.shipment_id)
+    assert "kari had a new message made in its place." in told(reader, original.shipment_id)
 
 
 def test_others_under_the_same_id_are_linked(reader: Client, stub: Any) -> None:

@@ -27,7 +27,16 @@ from instant_notifications.models import (
     StatusEvent,
     UnmatchedReceipt,
 )
-from instant_notifications.orders import cancel, expire, match, resend, reveal, send_email, send_sms
+from instant_notifications.orders import (
+    cancel,
+    expire,
+    match,
+    resend,
+    reveal,
+    send_email,
+    send_sms,
+    verdicts,
+)
 from instant_notifications.statuses import Cause, Handover
 from tests.outcomes import expire as run_out
 from tests.outcomes import fails, in_turn, lapse_lease, meanwhile
@@ -144,6 +153,22 @@ def test_a_client_that_is_faster_keeps_the_resend_from_being_made(
     assert not Intervention.objects.exists()
 
 
+def test_what_is_judged_is_what_is_acted_upon(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client sends it after it was read, and before its family is."""
+    original = unsent(stub, idempotency_id="id-1")
+    families = verdicts._families
+
+    def after_the_client(*args: Any) -> Any:
+        monkeypatch.setattr(verdicts, "_families", families)
+        send_sms(PHONE, BODY, idempotency_id="id-1")
+        return families(*args)
+
+    monkeypatch.setattr(verdicts, "_families", after_the_client)
+    with pytest.raises(NotAllowed):
+        again(original)
+    assert len(stub.seen) == 2
+
+
 @pytest.mark.parametrize("how", [in_doubt, arrived, taken])
 def test_what_may_come_twice_goes_only_if_somebody_is_sure(how: Any, stub: Stub) -> None:
     original = how(stub)
@@ -169,8 +194,8 @@ def test_what_was_resent_and_may_arrive_goes_only_if_somebody_is_sure(stub: Stub
     ("change", "why"),
     [
         ({"secret": True}, "secret"),
-        ({"content": None}, "erased"),
-        ({"destination": None}, "erased"),
+        ({"content": None}, "not kept"),
+        ({"destination": None}, "not kept"),
         ({"expires_at": timedelta(seconds=-1)}, "run out"),
         ({"expires_at": timedelta(seconds=59)}, "run out"),
         ({"handover": "under_way", "lease_until": timedelta(seconds=20)}, "at this moment"),
@@ -203,7 +228,7 @@ def test_a_recipient_who_is_not_allowed_any_more_is_not_written_to(
 def test_a_text_that_no_key_opens_is_not_sent(stub: Stub, settings: Any) -> None:
     original = refused(stub)
     settings.SECRET_KEY = "another-key-that-opens-nothing-of-before"
-    with pytest.raises(NotAllowed, match="erased"):
+    with pytest.raises(NotAllowed, match="cannot be read"):
         again(original)
 
 

@@ -88,7 +88,7 @@ OVERDUE = {"expires_at": NOW - timedelta(hours=1)}
     [
         (a_delivery("SMS_Delivered"), "Delivered to +47 ** ** ** 66, 2.3 s after", "good"),
         (a_delivery("SMS_Delivered", destination=None), "Delivered, 2.3 s after", "good"),
-        (a_delivery("SMS_New", Handover.OPEN), "The client may ask again", "bad"),
+        (a_delivery("SMS_New", Handover.OPEN), "If the same request comes again", "bad"),
         (a_delivery("SMS_New", Handover.OPEN, expires_at=NOW), "before its time ran out", "bad"),
         (a_delivery("SMS_Sending", Handover.UNDER_WAY, **LEASED), "at this moment", "open"),
         (a_delivery("SMS_Sending", Handover.UNDER_WAY, **LAPSED), "its worker died", "doubt"),

@@ -20,9 +20,10 @@ from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from instant_notifications import orders
-from instant_notifications.admin.reading import Page, uuids
+from instant_notifications.admin.reading import Page, reason, uuids
 from instant_notifications.exceptions import (
     HandoverFailed,
     NotAllowed,
@@ -32,12 +33,14 @@ from instant_notifications.exceptions import (
     StillUnderWay,
     Unavailable,
 )
-from instant_notifications.models import Delivery, Shipment
+from instant_notifications.models import Delivery, Shipment, primary
 from instant_notifications.orders import verdicts
-from instant_notifications.orders.verdicts import May, Verdict
+from instant_notifications.orders.verdicts import Matter, May, Verdict
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
+
+ASKED: Final = " if sure"
 
 MOST: Final = 100
 """Deliveries that are dealt with at once."""
@@ -59,12 +62,12 @@ class Wish:
 
     @property
     def token(self) -> str:
-        return _token(self.delivery_id, self.seen)
+        return _token(self.delivery_id, self.seen, asked=self.sure)
 
 
-def _token(delivery_id: UUID, seen: int) -> str:
-    """How a form names a delivery."""
-    return f"{delivery_id} {seen}"
+def _token(delivery_id: UUID, seen: int, *, asked: bool) -> str:
+    """How a form names a delivery, and whether it has asked if somebody is sure of it."""
+    return f"{delivery_id} {seen}{ASKED if asked else ''}"
 
 
 def _resend(wish: Wish) -> orders.Sent:
@@ -86,7 +89,7 @@ class Act:
     name: str
     permission: str
     title: "_StrPromise"
-    judge: Callable[[Delivery, datetime], Verdict]
+    judge: Callable[[Matter, datetime], Verdict]
     carry_out: Callable[[Wish], orders.Sent | Delivery]
     done: Promise
     logged: str
@@ -108,7 +111,7 @@ ACTS: Final[Sequence[Act]] = (
     Act(
         name="cancel",
         permission="end",
-        title=_("Cancel"),
+        title=pgettext_lazy("a message", "Cancel"),
         judge=verdicts.may_cancel,
         carry_out=_cancel,
         done=_("Cancelled: it will not be sent."),
@@ -130,13 +133,18 @@ ACTS: Final[Sequence[Act]] = (
 class Case:
     """One delivery as the page shows it before the deed."""
 
-    delivery: Delivery
+    matter: Matter
     status: str
     verdict: Verdict
 
     @property
+    def delivery(self) -> Delivery:
+        return self.matter.delivery
+
+    @property
     def token(self) -> str:
-        return _token(self.delivery.pk, len(verdicts.successors_of(self.delivery)))
+        seen = len(self.matter.resends)
+        return _token(self.delivery.pk, seen, asked=self.needs_certainty)
 
     @property
     def may_be_done(self) -> bool:
@@ -166,6 +174,8 @@ class Outcome:
     because: str
     text: object
     went_well: bool = False
+    is_known_already: bool = False
+    """Nothing was done: somebody had done it before."""
     leads_to: UUID | None = None
     """The new shipment, if one was made."""
 
@@ -190,7 +200,7 @@ def list_actions() -> Sequence[Callable[..., HttpResponse | None]]:
 
 def _list_action(act: Act) -> Callable[..., HttpResponse | None]:
     def action(page: Page, request: HttpRequest, chosen: QuerySet[Shipment]) -> HttpResponse:
-        return _review(page, act, request, list(chosen.values_list("pk", flat=True)[:MOST]))
+        return _review(page, act, request, list(chosen.values_list("pk", flat=True)[: MOST + 1]))
 
     action.__name__ = act.name
     return admin.action(action, permissions=[act.permission], description=act.title)
@@ -215,7 +225,7 @@ def _button(page: Page, act: Act, judged: Sequence[Verdict]) -> Button | None:
 
 
 def _review_one(page: Page, act: Act, request: HttpRequest) -> HttpResponse:
-    return _review(page, act, request, uuids(request.POST.getlist("shipment")[:MOST]))
+    return _review(page, act, request, uuids(request.POST.getlist("shipment")[: MOST + 1]))
 
 
 def _review(page: Page, act: Act, request: HttpRequest, shipments: Sequence[UUID]) -> HttpResponse:
@@ -224,16 +234,16 @@ def _review(page: Page, act: Act, request: HttpRequest, shipments: Sequence[UUID
 
 def _deliveries_of(shipments: Sequence[UUID]) -> Sequence[UUID]:
     """One more than are dealt with at once, to see whether there are."""
-    theirs = Delivery.objects.filter(shipment__in=shipments).order_by("created_at", "pk")
-    return list(theirs.values_list("pk", flat=True)[: MOST + 1])
+    theirs = Delivery.objects.using(primary()).filter(shipment__in=shipments)
+    return list(theirs.order_by("created_at", "pk").values_list("pk", flat=True)[: MOST + 1])
 
 
 def _show_review(
     page: Page, act: Act, request: HttpRequest, delivery_ids: Sequence[UUID]
 ) -> HttpResponse:
     now = timezone.now()
-    deliveries = verdicts.to_judge(delivery_ids[:MOST])
-    cases = [Case(each, each.status_at(now), act.judge(each, now)) for each in deliveries]
+    matters = verdicts.to_judge(delivery_ids[:MOST])
+    cases = [Case(each, each.delivery.status_at(now), act.judge(each, now)) for each in matters]
     return page.show(
         request,
         "review.html",
@@ -242,7 +252,7 @@ def _show_review(
         cases=cases,
         to_do=sum(case.may_be_done for case in cases),
         needs_certainty=any(case.needs_certainty for case in cases),
-        because=request.POST.get("because", ""),
+        because=reason(request),
         too_many=len(delivery_ids) > MOST,
         most=MOST,
     )
@@ -255,24 +265,28 @@ def _carry_out(page: Page, act: Act, request: HttpRequest) -> HttpResponse:
         return _show_review(page, act, request, [wish.delivery_id for wish in wishes])
     deliveries = Delivery.objects.as_recorded().in_bulk([wish.delivery_id for wish in wishes])
     left = [wish for wish in wishes if wish.delivery_id in deliveries]
+    if len(left) < len(wishes):
+        messages.warning(request, _("Some are not here any more: they were deleted by their age."))
     outcomes, give_up = [], monotonic() + PATIENCE
     while left and monotonic() < give_up:
         wish = left.pop(0)
         outcome = _try(act, wish, deliveries[wish.delivery_id].shipment)
-        page.log_change(request, Shipment(pk=outcome.shipment_id), outcome.logged)
+        if not outcome.is_known_already:
+            page.log_change(request, Shipment(pk=outcome.shipment_id), outcome.logged)
         outcomes.append(outcome)
-    context = {"outcomes": outcomes, "left": left, "because": request.POST.get("because", "")}
+    context = {"outcomes": outcomes, "left": left, "because": reason(request)}
     return page.show(request, "done.html", act=act, title=act.title, **context)
 
 
 def _wishes(request: HttpRequest) -> Sequence[Wish]:
     """What the form asks for, once for each delivery; what is no token is left out."""
-    because = request.POST.get("because", "").strip()
-    sure, by = "sure" in request.POST, request.user.get_username()
+    because, by = reason(request), request.user.get_username()
     wishes = {}
     for token in request.POST.getlist("delivery")[:MOST]:
-        key, _space, seen = token.partition(" ")
+        key, _space, rest = token.partition(" ")
+        seen = rest.removesuffix(ASKED)
         if re.fullmatch("[0-9]{1,6}", seen) and (keys := uuids([key])):
+            sure = rest.endswith(ASKED) and "sure" in request.POST
             wishes[keys[0]] = Wish(
                 delivery_id=keys[0], seen=int(seen), by=by, because=because, sure=sure
             )
@@ -289,10 +303,16 @@ def _try(act: Act, wish: Wish, shipment: Shipment) -> Outcome:
         return outcome(text=_of_kind(failure), leads_to=failure.shipment_id)
     except NotificationError as error:
         return outcome(text=str(error))
-    if isinstance(result, orders.Sent):
-        text = _("It was sent again already.") if result.replayed else act.done
-        return outcome(text=text, leads_to=result.shipment_id, went_well=True)
-    return outcome(text=act.done, went_well=True)
+    except Delivery.DoesNotExist:
+        return outcome(text=_("It is not here any more: it was deleted by its age."))
+    if not isinstance(result, orders.Sent):
+        return outcome(text=act.done, went_well=True)
+    return outcome(
+        text=_("It was sent again already.") if result.replayed else act.done,
+        leads_to=result.shipment_id,
+        went_well=True,
+        is_known_already=result.replayed,
+    )
 
 
 _FAILURES: Final[Mapping[type[HandoverFailed], Promise]] = {

@@ -25,8 +25,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import privacy
 from instant_notifications.admin.lists import ListPage, Sought
-from instant_notifications.admin.reading import uuids
-from instant_notifications.history import storable
+from instant_notifications.admin.reading import reason, uuids
 from instant_notifications.models import Delivery, Shipment, release_pooled_connection
 
 CHUNK: Final = 1000
@@ -121,7 +120,7 @@ class ExportPage(ListPage):
     def _export_in_clear(self, request: HttpRequest, selection: Selection) -> HttpResponseBase:
         if not self.has_export_in_clear_permission(request):
             raise PermissionDenied
-        because = storable(request.POST.get("because", "").strip())
+        because = reason(request)
         if not because:
             return self._ask_why(request, selection)
         _log(request, f"Exported {selection.told}, destinations in clear: {because}")
@@ -142,7 +141,7 @@ def _log(request: HttpRequest, message: str) -> None:
     LogEntry.objects.create(
         user_id=str(request.user.pk),
         content_type=ContentType.objects.get_for_model(Shipment),
-        object_repr=str(Shipment._meta.verbose_name_plural),
+        object_repr="shipments",
         action_flag=CHANGE,
         change_message=message,
     )
@@ -213,7 +212,9 @@ def _iso(moment: datetime | None) -> str:
 
 def _written(rows: Any) -> str:
     text = StringIO()
-    csv.writer(text).writerows([_defused(cell) for cell in row] for row in rows)
+    # Quoted throughout: where a spreadsheet separates by ";", one within a cell ends nothing.
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerows([_defused(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 

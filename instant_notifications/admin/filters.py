@@ -11,12 +11,12 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications.conf import settings
-from instant_notifications.history import storable
 from instant_notifications.models import Organisation, Shipment
 from instant_notifications.models.identifiers import first_uuid7
 from instant_notifications.models.orders import overdue
@@ -80,7 +80,8 @@ class ChoiceFilter(admin.SimpleListFilter):
         return Q()
 
     def value(self) -> str | None:
-        return storable(super().value() or "") or None
+        written = super().value() or ""
+        return None if "\0" in written else written or None
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, Any]]:  # noqa: ARG002
         offered, value = list(self.offered()), self.value()
@@ -177,11 +178,31 @@ class Moment(forms.DateTimeInput):
     input_type = "datetime-local"
 
 
-class TimesForm(forms.Form):
-    """From and to, as a clock in the reader's zone shows it."""
+class ClockTime(forms.DateTimeField):
+    """As a clock in the reader's zone shows it, also in the nights when it is put back or on."""
 
-    since = forms.DateTimeField(label=_("From"), required=False, widget=Moment({"step": 1}))
-    until = forms.DateTimeField(label=_("To"), required=False, widget=Moment({"step": 1}))
+    widget = Moment
+
+    def __init__(self, *, fold: int, **options: Any) -> None:
+        super().__init__(required=False, **options)
+        self.widget.attrs["step"] = 1
+        self.fold = fold
+
+    def to_python(self, value: Any) -> datetime | None:
+        try:
+            naive = parse_datetime(str(value or "").strip())
+        except ValueError:
+            naive = None
+        if naive is None or timezone.is_aware(naive):
+            return super().to_python(value)
+        return timezone.make_aware(naive.replace(fold=self.fold))
+
+
+class TimesForm(forms.Form):
+    """From and to; of an hour that comes twice, all of it."""
+
+    since = ClockTime(label=_("From"), fold=0)
+    until = ClockTime(label=_("To"), fold=1)
 
     def clean(self) -> dict[str, Any]:
         since, until = (self.cleaned_data.get(name) for name in self.fields)

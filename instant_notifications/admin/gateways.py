@@ -10,9 +10,8 @@ from django.urls import URLPattern
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import health
-from instant_notifications.admin.reading import Page
+from instant_notifications.admin.reading import Page, reason
 from instant_notifications.conf import settings
-from instant_notifications.history import storable
 from instant_notifications.models import GatewayState
 
 
@@ -57,13 +56,13 @@ class GatewayStateAdmin(Page):
 
     def switch(self, request: HttpRequest) -> HttpResponse:
         """Off, with a reason, or on again; with effect at once in all processes."""
-        alias, because = (request.POST.get(name, "").strip() for name in ("alias", "because"))
+        alias, because = request.POST.get("alias", "").strip(), reason(request)
         if alias not in settings.GATEWAYS:
             messages.error(request, _("There is no such gateway."))
         elif request.POST.get("to") == "on":
             self._switch_on(request, alias)
         elif because:
-            self._switch_off(request, alias, storable(because))
+            self._switch_off(request, alias, because)
         else:
             messages.error(request, _("Say why, for those who come after you."))
         return self.to("changelist")

@@ -11,10 +11,11 @@ from django.utils.translation import gettext_lazy as _
 
 from instant_notifications.admin.reading import BoundedPaginator, Page
 from instant_notifications.models import Intervention
+from instant_notifications.templatetags.console import when
 
 
 class InterventionAdmin(Page):
-    list_display = ("at", "by", "kind", "because", "shipment", "new_shipment")
+    list_display = ("time", "by", "kind", "because", "shipment", "new_shipment")
     list_display_links = None
     list_filter = ("kind",)
     list_per_page = 50
@@ -31,6 +32,10 @@ class InterventionAdmin(Page):
         return whole.only(
             "at", "by", "kind", "because", "delivery__shipment", "successor__shipment"
         )
+
+    @admin.display(description=_("time"))
+    def time(self, intervention: Intervention) -> SafeString | str:
+        return when(intervention.at)
 
     @admin.display(description=_("shipment"))
     def shipment(self, intervention: Intervention) -> SafeString:

@@ -212,9 +212,11 @@ class ListPage(Page):
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *more: Any, **named: Any
     ) -> HttpResponse | None:
-        """Nothing for a forged choice: Django would fail over a key that is none."""
+        """Nothing for a forged choice: of a key that is none, or of more than was ticked."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        is_whole = len(uuids(chosen)) == len(chosen)
+        is_whole = len(uuids(chosen)) == len(chosen) and "1" not in request.POST.getlist(
+            "select_across"
+        )
         return super().response_action(request, queryset, *more, **named) if is_whole else None
 
     @admin.display(description=_("created"))

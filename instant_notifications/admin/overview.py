@@ -34,13 +34,14 @@ class View:
     name: str
     label: Words
     tick: timedelta
-    clock: str
+    clock: Words
 
 
 VIEWS: Final = (
     View("hour", _("Last hour"), timedelta(minutes=15), "H:i"),
     View("day", _("Last 24 hours"), timedelta(hours=3), "H:i"),
-    View("week", _("Last 7 days"), timedelta(days=1), "D j"),
+    # Translators: a date in Django's own format, as in "Wed 21".
+    View("week", _("Last 7 days"), timedelta(days=1), _("D j")),
 )
 DEFAULT: Final = VIEWS[1]
 
@@ -165,7 +166,7 @@ def _volume(
         )
         for began_at, numbers in zip(begins, rows, strict=True)
     ]
-    marks = drawing.clock_marks(begins, charts.SPANS[view.name].step, view.tick, view.clock)
+    marks = drawing.clock_marks(begins, charts.SPANS[view.name].step, view.tick, str(view.clock))
     return Volume(
         series=[(one, sum(each.get(one.key, 0) for each in counts)) for one in series],
         rows=list(zip(begins, rows, strict=True)),

@@ -16,11 +16,20 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
+from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.http import require_POST
 
+from instant_notifications.history import storable
 from instant_notifications.models import primary
 
 View = Callable[..., HttpResponseBase]
+
+
+class NoLocals(SafeExceptionReporterFilter):
+    """An error is reported by its place: the variables on the way there may be personal."""
+
+    def get_traceback_frame_variables(self, request: Any, tb_frame: Any) -> Any:  # noqa: ARG002
+        return {}.items()
 
 
 class ReadOnly:
@@ -69,6 +78,7 @@ class Page(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         def guarded(request: HttpRequest, **captured: Any) -> HttpResponseBase:
             # What is searched for, or sent, is personal: no report of an error may quote it.
             request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
+            request.exception_reporter_filter = NoLocals()
             if not self.may(request, action):
                 raise PermissionDenied
             return view(request, **captured)
@@ -86,6 +96,11 @@ class Page(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         whole = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         place = f"admin/{self.opts.app_label}/{self.opts.model_name}/{template}"
         return TemplateResponse(request, place, whole)
+
+
+def reason(request: HttpRequest) -> str:
+    """Why somebody does what the form asks for, fit for every table; blank for no reason."""
+    return storable(request.POST.get("because", "").strip())
 
 
 def uuids(written: Iterable[str]) -> Sequence[UUID]:

@@ -15,11 +15,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import orders, search
-from instant_notifications.admin.reading import BoundedPaginator, Page, uuids
+from instant_notifications.admin.reading import BoundedPaginator, Page, reason, uuids
 from instant_notifications.exceptions import NotAllowed
 from instant_notifications.models import Delivery, Shipment, UnmatchedReceipt
 from instant_notifications.orders import verdicts
-from instant_notifications.orders.verdicts import May, Verdict
+from instant_notifications.orders.verdicts import Matter, May, Verdict
+from instant_notifications.templatetags.console import when
 
 MOST: Final = 20
 """Messages that are offered at once."""
@@ -29,9 +30,13 @@ MOST: Final = 20
 class Candidate:
     """A message that the receipt may be about."""
 
-    delivery: Delivery
+    matter: Matter
     status: str
     verdict: Verdict
+
+    @property
+    def delivery(self) -> Delivery:
+        return self.matter.delivery
 
     @property
     def may_be_matched(self) -> bool:
@@ -47,14 +52,14 @@ def candidates(kept: UnmatchedReceipt, term: str) -> Sequence[Candidate]:
     theirs = Delivery.objects.filter(shipment__in=shipments).order_by("-pk")
     now = timezone.now()
     return [
-        Candidate(each, each.status_at(now), verdicts.may_match(kept, each, now))
+        Candidate(each, each.delivery.status_at(now), verdicts.may_match(kept, each, now))
         for each in verdicts.to_judge(list(theirs.values_list("pk", flat=True)[:MOST]))
     ]
 
 
 class UnmatchedReceiptAdmin(Page):
     list_display = (
-        "received_at",
+        "received",
         "gateway",
         "gateway_reference",
         "reference",
@@ -79,6 +84,10 @@ class UnmatchedReceiptAdmin(Page):
         more = ("match_link",) if self.may(request, "match") else ()
         return (*self.list_display, *more)
 
+    @admin.display(description=_("received"), ordering="received_at")
+    def received(self, kept: UnmatchedReceipt) -> SafeString | str:
+        return when(kept.received_at)
+
     @admin.display(description=_("match"))
     def match_link(self, kept: UnmatchedReceipt) -> SafeString:
         address = self.address("match", kept.pk)
@@ -102,7 +111,7 @@ class UnmatchedReceiptAdmin(Page):
 
     def match(self, request: HttpRequest, key: int) -> HttpResponse:
         """Write the receipt down as the chosen message's."""
-        because = request.POST.get("because", "").strip()
+        because = reason(request)
         chosen = uuids([request.POST.get("delivery", "")])
         if not (because and chosen):
             messages.error(request, _("Choose a message and say why."))
@@ -118,10 +127,11 @@ class UnmatchedReceiptAdmin(Page):
         except Delivery.DoesNotExist:
             messages.error(request, _("There is no such message."))
             return self.to("match", key)
-        self.log_change(request, UnmatchedReceipt(pk=key), f"Matched with {delivery.pk}: {because}")
+        matched = Shipment(pk=delivery.shipment_id)
+        self.log_change(request, matched, f"Receipt {key} matched with {delivery.pk}: {because}")
         messages.success(request, _("The receipt is written down as this message's."))
         return redirect(self.story_of(delivery.shipment_id))
 
     def _gone(self, request: HttpRequest) -> HttpResponse:
-        messages.warning(request, _("This receipt is not here any more: it has found its message."))
+        messages.warning(request, _("This receipt is not here any more."))
         return self.to("changelist")

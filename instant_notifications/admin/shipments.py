@@ -13,10 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from instant_notifications import orders, search
 from instant_notifications.admin import acts, trial
 from instant_notifications.admin.export import ExportPage
-from instant_notifications.admin.reading import uuids
+from instant_notifications.admin.reading import reason, uuids
 from instant_notifications.admin.story import Story, story_of
-from instant_notifications.history import storable
-from instant_notifications.models import Shipment
+from instant_notifications.models import Shipment, primary
 
 
 class ShipmentAdmin(ExportPage):
@@ -52,8 +51,8 @@ class ShipmentAdmin(ExportPage):
 
     def reveal(self, request: HttpRequest, delivery_id: UUID) -> HttpResponse:
         """The same story with a destination and a text in clear, for those who say why."""
-        shipment = Shipment.objects.filter(deliveries=delivery_id).first()
-        because = storable(request.POST.get("because", "").strip())
+        shipment = Shipment.objects.using(primary()).filter(deliveries=delivery_id).first()
+        because = reason(request)
         if shipment is None:
             return self._unknown(request, str(delivery_id))
         if not because:
@@ -89,7 +88,7 @@ class ShipmentAdmin(ExportPage):
         keys = search.find(request.POST.get("term", ""))
         if len(keys) == 1:
             return self.to("change", *keys)
-        shipments = self.get_queryset(request).filter(pk__in=keys).order_by("-pk")
+        shipments = self.get_queryset(request).using(primary()).filter(pk__in=keys).order_by("-pk")
         return self.show(
             request,
             "found.html",

@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from instant_notifications import feed, privacy
 from instant_notifications.admin import timeline, words
 from instant_notifications.conf import settings
-from instant_notifications.models import Delivery, IdempotencyRecord, Shipment
+from instant_notifications.models import Delivery, IdempotencyRecord, Shipment, primary
 from instant_notifications.orders import Revealed
 
 MOST_DELIVERIES: Final = 50
@@ -141,7 +141,7 @@ class Story:
 def story_of(shipment_id: UUID, revealed: Mapping[UUID, Revealed] | None = None) -> Story | None:
     """What is known of a shipment; of the deliveries in ``revealed``, in clear too."""
     now, shown = timezone.now(), revealed or {}
-    shipments = Shipment.objects.select_related("order__idempotency")
+    shipments = Shipment.objects.using(primary()).select_related("order__idempotency")
     shipment = shipments.filter(pk=shipment_id).first()
     if shipment is None:
         return None
@@ -162,7 +162,9 @@ def story_of(shipment_id: UUID, revealed: Mapping[UUID, Revealed] | None = None)
 
 def _deliveries_of(shipment: Shipment) -> QuerySet[Delivery]:
     return (
-        shipment.deliveries.select_related("origin__delivery")
+        Delivery.objects.using(primary())
+        .filter(shipment=shipment)
+        .select_related("origin__delivery")
         .defer("content", "origin__delivery__destination", "origin__delivery__content")
         .annotate(**{f"has_{column}": _kept(column) for column in ("destination", "content")})
         .prefetch_related(*timeline.prefetches())
@@ -194,7 +196,7 @@ def _resends(delivery: Delivery) -> Iterator[Link]:
 
 
 def _successors(delivery: Delivery) -> Iterator[Link]:
-    for deed in timeline.deeds_of(delivery):
+    for deed in timeline.made_after(delivery):
         if deed.successor:
             sentence = str(words.SUCCESSOR) % {"by": deed.by}
             yield Link(deed.at, sentence, deed.successor.shipment_id)
@@ -204,10 +206,14 @@ def _relatives(shipment: Shipment, known_as: IdempotencyRecord | None) -> Iterat
     """Others of the same order, or under the same idempotency id, and what they are to this."""
     sentences = {shipment.order_id: str(words.SAME_ORDER)}
     if known_as is not None:
-        namesakes = IdempotencyRecord.objects.filter(key=known_as.key).exclude(pk=known_as.pk)
+        namesakes = (
+            IdempotencyRecord.objects.using(primary())
+            .filter(key=known_as.key)
+            .exclude(pk=known_as.pk)
+        )
         for each in namesakes.order_by("creator", "scope")[:MOST_RELATIVES]:
             said = {"creator": each.creator, "channel": words.CHANNELS[each.scope]}
             sentences[each.order_id] = str(words.SAME_ID) % said
-    others = Shipment.objects.filter(order__in=sentences).exclude(pk=shipment.pk)
+    others = Shipment.objects.using(primary()).filter(order__in=sentences).exclude(pk=shipment.pk)
     for other in others.order_by(*_BY_AGE)[:MOST_RELATIVES]:
         yield Link(other.created_at, sentences[other.order_id], other.pk)

@@ -11,8 +11,17 @@ from django.utils.functional import Promise
 
 from instant_notifications.admin import words
 from instant_notifications.admin.words import NoChange
-from instant_notifications.models import Delivery, Intervention, StatusEvent
-from instant_notifications.statuses import STAGES, WORDS, Cause, Channel, Outcome, Stage, is_final
+from instant_notifications.models import Delivery, Intervention, StatusEvent, primary
+from instant_notifications.statuses import (
+    STAGES,
+    WORDS,
+    Cause,
+    Channel,
+    Handover,
+    Outcome,
+    Stage,
+    is_final,
+)
 
 MOST: Final = 200
 """Lines of the history that are shown, and as many deeds: the newest."""
@@ -51,12 +60,14 @@ def timeline(delivery: Delivery, now: datetime) -> Sequence[Line]:
 
 def prefetches() -> "Sequence[Prefetch[Any]]":
     """What a timeline needs to be read with its delivery: the newest of each, and one more."""
-    events = StatusEvent.objects.order_by("-pk")
-    deeds = Intervention.objects.select_related("successor").order_by("-pk")
+    events = StatusEvent.objects.using(primary()).order_by("-pk")
+    deeds = Intervention.objects.using(primary()).select_related("successor").order_by("-pk")
     deeds = deeds.defer("successor__destination", "successor__content")
+    resends = deeds.filter(kind=Intervention.Kind.RESEND, successor__isnull=False).order_by("pk")
     return (
         Prefetch("events", events[: MOST + 1], to_attr="newest_events"),
         Prefetch("interventions", deeds[: MOST + 1], to_attr="newest_deeds"),
+        Prefetch("origin__delivery__interventions", resends, to_attr="resends"),
     )
 
 
@@ -84,11 +95,21 @@ def origin_of(delivery: Delivery) -> Intervention | None:
     return getattr(delivery, "origin", None)
 
 
+def made_after(delivery: Delivery) -> Sequence[Intervention]:
+    """The resends that were made after it, of it or of what it was made of itself."""
+    origin = origin_of(delivery)
+    of_family: Sequence[Intervention] = getattr(origin.delivery, "resends") if origin else []  # noqa: B009
+    own = [deed for deed in deeds_of(delivery) if deed.successor]
+    return [*own, *(deed for deed in of_family if origin and deed.pk > origin.pk)]
+
+
 def ended_by(delivery: Delivery) -> Intervention | None:
-    """What a person did so that it is never sent."""
-    if not any(event.cause == Cause.OPERATOR for event in events_of(delivery)):
+    """What a person did so that it is never sent: noted just before it was refused for that."""
+    if delivery.handover != Handover.REFUSED or delivery.completed_at is None:
         return None
-    return next((deed for deed in deeds_of(delivery) if deed.kind in words.ENDED_BY), None)
+    deeds = [deed for deed in deeds_of(delivery) if deed.kind == Intervention.Kind.CANCEL]
+    before = (each for each in [*deeds, *made_after(delivery)] if each.at <= delivery.completed_at)
+    return next(before, None)
 
 
 def _asked(delivery: Delivery) -> Iterator[Line]:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import privacy, rules, sms
+from instant_notifications.admin import words
 from instant_notifications.admin.gateways import standings
 from instant_notifications.admin.reading import Page
 from instant_notifications.conf import settings
@@ -176,7 +177,12 @@ def _told(console: Page, request: HttpRequest, failure: NotificationError) -> di
     if shipment_id is not None:
         _log(console, request, shipment_id, f"Sent as a test: {type(failure).__name__}.")
     kinds = (kind for kind in type(failure).__mro__ if kind in WAYS_TO_FAIL)
-    return {"failure": failure, "said": WAYS_TO_FAIL[next(kinds)], "shipment_id": shipment_id}
+    reason = getattr(failure, "reason", str(failure))
+    return {
+        "said": WAYS_TO_FAIL[next(kinds)],
+        "why": words.REASONS.get(reason, reason),
+        "shipment_id": shipment_id,
+    }
 
 
 def _log(console: Page, request: HttpRequest, shipment_id: UUID, said: str) -> None:

@@ -106,8 +106,8 @@ class Standing(Enum):
 
 STANDINGS: Final[Mapping[Standing, Promise]] = {
     Standing.WAITING: _(
-        "Not sent: no gateway could take it. The client may ask again with the same id until "
-        "%(until)s."
+        "Not sent: no gateway could take it. If the same request comes again before %(until)s, it "
+        "is sent then."
     ),
     Standing.TOO_LATE: _("Not sent: no gateway could take it before its time ran out."),
     Standing.UNDER_WAY: _("It is being handed to a gateway at this moment."),
@@ -147,7 +147,7 @@ EXPIRIES: Final[Mapping[Handover, Promise]] = {
 
 ENDED_BY: Final[Sentences] = {
     Intervention.Kind.CANCEL: _("Not sent: %(by)s cancelled it."),
-    Intervention.Kind.RESEND: _("Not sent: %(by)s has sent a new message in its place."),
+    Intervention.Kind.RESEND: _("Not sent: %(by)s had a new message made in its place."),
 }
 
 FAILURES: Final[Mapping[Handover, Promise]] = {
@@ -159,6 +159,9 @@ FAILURES: Final[Mapping[Handover, Promise]] = {
 }
 """Of a message that was not delivered: did it leave?"""
 
+FAILED_AFTER_DOUBT: Final = _(
+    "It may have arrived: it failed at last, but an earlier attempt ended in doubt."
+)
 TWICE: Final = _("An earlier attempt ended in doubt, so a gateway may have been given it twice.")
 
 
@@ -182,7 +185,9 @@ def _sentence(delivery: Delivery, now: datetime) -> Promise:
         return DELIVERED if delivery.destination else DELIVERED_TO_ERASED
     if stage is Stage.EXPIRED:
         return EXPIRIES[Handover(delivery.handover)]
-    return MEANINGS[word] if stage is Stage.FAILED else STANDINGS[standing(delivery, now)]
+    if stage is Stage.FAILED:
+        return FAILED_AFTER_DOUBT if delivery.may_have_left else MEANINGS[word]
+    return STANDINGS[standing(delivery, now)]
 
 
 def standing(delivery: Delivery, now: datetime) -> Standing:
@@ -220,6 +225,8 @@ _TONES: Final = {Stage.DELIVERED: Tone.GOOD, Stage.FAILED: Tone.BAD}
 
 def tone(delivery: Delivery, now: datetime) -> Tone:
     stage = STAGES[delivery.status_at(now)]
+    if stage is Stage.FAILED and delivery.may_have_left:
+        return Tone.DOUBT
     if stage in _TONES:
         return _TONES[stage]
     if delivery.handover == Handover.UNKNOWN or standing(delivery, now) is Standing.ABANDONED:
@@ -281,7 +288,7 @@ PART: Final = _("Part %(part)s.")
 PART_OF: Final = _("Part %(part)s of %(parts)s.")
 
 ASKED: Final = _("It was asked for.")
-ASKED_BY: Final = _("%(by)s sent it, in place of an earlier message.")
+ASKED_BY: Final = _("%(by)s had it made, in place of an earlier message.")
 TIME_OUT: Final = _("Its time to live ran out.")
 
 LIFE_LEFT: Final = _("%(left)s left of %(whole)s")
@@ -293,13 +300,13 @@ ERASED: Final = _("Erased.")
 UNREADABLE: Final = _("It cannot be read: none of the keys in force opens it.")
 NEVER_SHOWN: Final = _("A secret is never shown.")
 
-ORIGIN: Final = _("%(by)s sent this message in place of another one.")
-SUCCESSOR: Final = _("%(by)s sent this message again.")
+ORIGIN: Final = _("%(by)s had this message made in place of another one.")
+SUCCESSOR: Final = _("%(by)s had a new message made of this one.")
 SAME_ORDER: Final = _("It belongs to the same order.")
 SAME_ID: Final = _("%(creator)s used the same idempotency id for this %(channel)s.")
 
 DEEDS: Final[Sentences] = {
-    Intervention.Kind.RESEND: _("%(by)s sent it again, as a new message."),
+    Intervention.Kind.RESEND: _("%(by)s had a new message made of it."),
     Intervention.Kind.CANCEL: _("%(by)s cancelled it."),
     Intervention.Kind.EXPIRE: _("%(by)s had it written down as expired."),
     Intervention.Kind.REVEAL: _("%(by)s looked at it in clear."),

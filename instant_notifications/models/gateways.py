@@ -3,7 +3,7 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from instant_notifications.models.orders import ALIAS_LENGTH, REFERENCE_LENGTH
+from instant_notifications.models.orders import ALIAS_LENGTH, NAME_LENGTH, REFERENCE_LENGTH
 
 
 class GatewayState(models.Model):
@@ -18,7 +18,7 @@ class GatewayState(models.Model):
     """It has failed too often: until then it is not asked, then by one message at a time."""
     switched_off_at = models.DateTimeField(null=True)
     """An operator wants nothing sent by it."""
-    switched_off_by = models.CharField(max_length=150, blank=True)
+    switched_off_by = models.CharField(max_length=NAME_LENGTH, blank=True)
     switched_off_because = models.CharField(max_length=REFERENCE_LENGTH, blank=True)
 
     class Meta:

@@ -4,9 +4,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from instant_notifications.models.orders import REFERENCE_LENGTH, Delivery
-
-NAME_LENGTH = 150
+from instant_notifications.models.orders import NAME_LENGTH, REFERENCE_LENGTH, Delivery
 
 
 class Intervention(models.Model):

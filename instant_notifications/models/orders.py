@@ -29,6 +29,7 @@ DIGEST_LENGTH = 64
 ALIAS_LENGTH = 64
 REFERENCE_LENGTH = 255
 PART_LENGTH = 64
+NAME_LENGTH = 150
 
 
 def plain(words: Iterable[str]) -> list[str]:

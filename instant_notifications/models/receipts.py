@@ -20,12 +20,14 @@ class UnmatchedReceipt(models.Model):
 
     OUR_REFERENCE_LENGTH = 64
 
-    gateway = models.CharField(max_length=ALIAS_LENGTH)
-    gateway_reference = models.CharField(max_length=REFERENCE_LENGTH, blank=True)
+    gateway = models.CharField(_("gateway"), max_length=ALIAS_LENGTH)
+    gateway_reference = models.CharField(
+        _("gateway's reference"), max_length=REFERENCE_LENGTH, blank=True
+    )
     reference = models.CharField(_("our reference"), max_length=OUR_REFERENCE_LENGTH, blank=True)
-    status = models.CharField(max_length=STATUS_LENGTH, blank=True)
+    status = models.CharField(_("status"), max_length=STATUS_LENGTH, blank=True)
     word = models.CharField(_("gateway's own word"), max_length=255, blank=True)
-    part = models.CharField(max_length=PART_LENGTH, blank=True)
+    part = models.CharField(_("part"), max_length=PART_LENGTH, blank=True)
     parts = models.PositiveSmallIntegerField(null=True)
     received_at = models.DateTimeField(_("received"), default=timezone.now)
 

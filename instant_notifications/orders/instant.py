@@ -73,6 +73,8 @@ class Draft:
     content: Mapping[str, str] = field(repr=False)
     time_to_live: int
     secret: bool = False
+    repeats_doubt: bool = True
+    """Whether ``UNKNOWN_OUTCOME`` may have it sent twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +314,39 @@ def sent_as(delivery: Delivery, *, replayed: bool = False, differs: bool = False
     )
 
 
+def what_came_of(delivery: Delivery) -> Sent:
+    """The answer to one who wants sent what somebody else has just sent, or is at."""
+    delivery = _no_longer_under_way(delivery)
+    with _failures_name(delivery):
+        if delivery.handover == Handover.TAKEN:
+            return sent_as(delivery, replayed=True)
+        if delivery.handover == Handover.OPEN:
+            raise Unavailable("tried before")
+        if delivery.handover == Handover.REFUSED:
+            raise _refused_before(delivery)
+        raise StillUnderWay(retry_after=1) if delivery.leased else _in_doubt()
+
+
+def _no_longer_under_way(delivery: Delivery) -> Delivery:
+    """As it stands once nobody is at it any more, or patience is at its end."""
+    deadline = monotonic() + _patience()
+    for pause in _pauses():
+        if not delivery.leased or monotonic() >= deadline:
+            break
+        release_pooled_connection()
+        sleep(pause)
+        delivery = Delivery.objects.as_recorded().get(pk=delivery.pk)
+    return delivery
+
+
+def _in_doubt() -> OutcomeUnknown:
+    return OutcomeUnknown("it may have been sent before", retry_after=_RETRY_UNKNOWN_AFTER)
+
+
+def _refused_before(delivery: Delivery) -> Rejected:
+    return Rejected("refused before", status=delivery.status)
+
+
 @contextmanager
 def _failures_name(delivery: Delivery) -> Iterator[None]:
     """A failure tells the caller where to look."""
@@ -343,7 +378,7 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
                 _note_replay(known)
                 return sent_as(delivery, replayed=True, differs=differs)
             with _failures_name(delivery):
-                attempt = _next_attempt(delivery)
+                attempt = _next_attempt(draft, delivery)
         if attempt:
             return replace(_hand_over(*attempt), content_differs=differs)
         if monotonic() >= deadline:
@@ -401,18 +436,19 @@ def _delivery_of(known: IdempotencyRecord) -> Delivery | None:
     return Delivery.objects.as_recorded().filter(shipment__order_id=known.order_id).first()
 
 
-def _next_attempt(delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:
+def _next_attempt(draft: Draft, delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:
     """A claimed attempt and its route; ``None`` while somebody else is at it."""
     if delivery.handover == Handover.UNDER_WAY and not delivery.leased:
         delivery = record.settle_lapsed(delivery)
     if delivery.handover in (Handover.UNDER_WAY, Handover.TAKEN):
         return None
     if delivery.handover == Handover.UNKNOWN:
-        route = () if delivery.completed_at else safe_to_repeat(delivery)
+        may_repeat = draft.repeats_doubt and not delivery.completed_at
+        route = safe_to_repeat(delivery) if may_repeat else ()
         if not route:
-            raise OutcomeUnknown("it may have been sent before", retry_after=_RETRY_UNKNOWN_AFTER)
+            raise _in_doubt()
     elif delivery.completed_at:
-        raise Rejected("refused before", status=delivery.status)
+        raise _refused_before(delivery)
     else:
         route = require_route(Channel(delivery.channel))
     claimed = record.claim(delivery, dispatch.lease())

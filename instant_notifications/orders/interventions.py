@@ -13,11 +13,11 @@ from instant_notifications import receipts, record
 from instant_notifications.exceptions import NotAllowed
 from instant_notifications.history import storable
 from instant_notifications.models import Delivery, Intervention, UnmatchedReceipt, primary
-from instant_notifications.models.interventions import NAME_LENGTH
+from instant_notifications.models.orders import NAME_LENGTH
 from instant_notifications.orders import verdicts
-from instant_notifications.orders.instant import Draft, Sent, send, sent_as
-from instant_notifications.orders.verdicts import May, Verdict
-from instant_notifications.statuses import Channel, Handover
+from instant_notifications.orders.instant import Draft, Sent, send, what_came_of
+from instant_notifications.orders.verdicts import Matter, May, Verdict
+from instant_notifications.statuses import Channel
 
 
 def resend(
@@ -26,70 +26,72 @@ def resend(
     """Make a new message of an old one, for the life that is left of it, and send it now.
 
     ``sure`` says that no harm is done if it arrives twice. ``after`` is the number of resends the
-    caller knows of: of those who have seen the same, one sends, and the others get what came of it.
-    Raises ``NotAllowed``, or what ``send_sms`` raises.
+    caller knows of, of it or of what it was made of: of those who know the same, one sends, and the
+    others get what came of it. Raises ``NotAllowed``, or what ``send_sms`` raises.
     """
-    original = _to_judge(delivery_id)
-    successors = verdicts.successors_of(original)
-    after = len(successors) if after is None else min(after, len(successors))
-    if after < len(successors):
-        return sent_as(successors[after], replayed=True)
-    _require(verdicts.may_resend(original, timezone.now()), sure=sure)
-    note = partial(_note, Intervention.Kind.RESEND, original, by, because)
-    return send(_again(original, after), also=partial(_replace, original, note))
+    matter = _to_judge(delivery_id)
+    known = len(matter.resends)
+    after = known if after is None else min(after, known)
+    if after < known:
+        return what_came_of(matter.resends[after])
+    _require(verdicts.may_resend(matter, timezone.now()), sure=sure)
+    note = partial(_note, Intervention.Kind.RESEND, matter.original, by, because)
+    return send(_again(matter), also=partial(_replace, matter, note))
 
 
-def _again(original: Delivery, after: int) -> Draft:
-    if original.content is None:  # no key in force opens it
-        raise NotAllowed(verdicts.ERASED.why)
-    left = original.expires_at - timezone.now()
+def _again(matter: Matter) -> Draft:
+    delivery = matter.delivery
+    if delivery.content is None:  # no key in force opens it
+        raise NotAllowed(verdicts.MISSING.why)
+    left = delivery.expires_at - timezone.now()
     return Draft(
-        creator=original.shipment.creator,
-        channel=Channel(original.channel),
-        idempotency_id=f"resend {original.pk} {after + 1}",
-        senders_reference=original.shipment.senders_reference,
-        destination=original.destination or "",
-        content=json.loads(original.content),
+        creator=delivery.shipment.creator,
+        channel=Channel(delivery.channel),
+        idempotency_id=f"resend {matter.original.pk} {len(matter.family)}",
+        senders_reference=delivery.shipment.senders_reference,
+        destination=delivery.destination or "",
+        content=json.loads(delivery.content),
         time_to_live=int(left.total_seconds()),
+        repeats_doubt=False,
     )
 
 
-def _replace(original: Delivery, note: "partial[None]", successor: Delivery) -> None:
+def _replace(matter: Matter, note: "partial[None]", successor: Delivery) -> None:
     """What is written in the transaction that reserves the new message.
 
     What it replaces and was never sent is cancelled by it, or its client's next try would be a
     second message.
     """
     note(successor=successor)
-    for replaced in filter(verdicts.is_unsent, [original, *verdicts.successors_of(original)]):
+    for replaced in filter(verdicts.is_unsent, matter.family):
         _cancel(replaced.pk)
 
 
 def cancel(delivery_id: UUID, *, by: str, because: str) -> Delivery:
     """Let a message that was not sent never be sent. Raises ``NotAllowed``."""
-    delivery = _to_judge(delivery_id)
-    _require(verdicts.may_cancel(delivery, timezone.now()))
+    matter = _to_judge(delivery_id)
+    _require(verdicts.may_cancel(matter, timezone.now()))
     with transaction.atomic(using=primary()):
-        cancelled = _cancel(delivery_id)
-        _note(Intervention.Kind.CANCEL, delivery, by, because)
-    return cancelled
+        _note(Intervention.Kind.CANCEL, matter.delivery, by, because)
+        return _cancel(delivery_id)
 
 
 def _cancel(delivery_id: UUID) -> Delivery:
-    cancelled = record.record_cancellation(Delivery.objects.as_recorded().get(pk=delivery_id))
-    if cancelled.handover != Handover.REFUSED:
-        raise NotAllowed(verdicts.may_cancel(cancelled, timezone.now()).why)
-    return cancelled
+    """Judged again once it is locked: nobody may claim what somebody else has done meanwhile."""
+    locked = _locked(delivery_id)
+    _require(verdicts.may_cancel(Matter(locked, [locked]), timezone.now()))
+    return record.record_cancellation(locked)
 
 
 def expire(delivery_id: UUID, *, by: str, because: str) -> Delivery:
     """Write down at once that no last word came in time. Raises ``NotAllowed``."""
-    delivery = _to_judge(delivery_id)
-    _require(verdicts.may_expire(delivery, timezone.now()))
+    matter = _to_judge(delivery_id)
+    _require(verdicts.may_expire(matter, timezone.now()))
     with transaction.atomic(using=primary()):
-        expired = record.record_expiry(Delivery.objects.as_recorded().get(pk=delivery_id))
-        _note(Intervention.Kind.EXPIRE, delivery, by, because)
-    return expired
+        locked = _locked(delivery_id)
+        _require(verdicts.may_expire(Matter(locked, [locked]), timezone.now()))
+        _note(Intervention.Kind.EXPIRE, matter.delivery, by, because)
+        return record.record_expiry(locked)
 
 
 def match(
@@ -101,11 +103,10 @@ def match(
     """
     with transaction.atomic(using=primary()):
         kept = UnmatchedReceipt.objects.using(primary()).select_for_update().get(pk=receipt_id)
-        delivery = _to_judge(delivery_id)
-        _require(verdicts.may_match(kept, delivery, timezone.now()), sure=sure)
-        matched = receipts.match_with(kept, Delivery.objects.as_recorded().get(pk=delivery_id))
-        _note(Intervention.Kind.MATCH, delivery, by, because)
-    return matched
+        matter = _to_judge(delivery_id)
+        _require(verdicts.may_match(kept, matter, timezone.now()), sure=sure)
+        _note(Intervention.Kind.MATCH, matter.delivery, by, because)
+        return receipts.match_with(kept, _locked(delivery_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +125,19 @@ def reveal(delivery_id: UUID, *, by: str, because: str) -> Revealed:
     readable = delivery.content is not None and not delivery.secret
     return Revealed(
         destination=delivery.destination,
-        content=json.loads(delivery.content or "") if readable else None,
+        content={"subject": "", **json.loads(delivery.content or "")} if readable else None,
     )
 
 
-def _to_judge(delivery_id: UUID) -> Delivery:
-    return verdicts.to_judge([delivery_id]).get()
+def _to_judge(delivery_id: UUID) -> Matter:
+    matters = verdicts.to_judge([delivery_id])
+    if not matters:
+        raise Delivery.DoesNotExist
+    return matters[0]
+
+
+def _locked(delivery_id: UUID) -> Delivery:
+    return Delivery.objects.as_recorded().select_for_update().get(pk=delivery_id)
 
 
 def _require(verdict: Verdict, *, sure: bool = False) -> None:
