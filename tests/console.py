@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
 
+from django.contrib.auth.models import Permission, User
 from django.db import models
 from django.test import Client
 from django.utils import timezone
@@ -22,6 +23,15 @@ from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator.postman import deliver_due_receipts
 
 OURS: Final = ("instant_notifications", "instant_notifications_simulator")
+
+
+def somebody(*permissions: str, name: str = "ola") -> Client:
+    """Of the staff, logged in, who may do this and nothing else."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
 
 
 def furnish() -> None:

@@ -19,6 +19,7 @@ from instant_notifications.admin import acts
 from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Receipt
 from instant_notifications.models import Delivery, Intervention, Shipment, UnmatchedReceipt
+from tests.console import somebody
 from tests.outcomes import expire as run_out
 from tests.outcomes import fails, meanwhile
 from tests.stub import StubGateway, take
@@ -28,6 +29,9 @@ pytestmark = pytest.mark.django_db
 
 Stub = type[StubGateway]
 
+ABLE = ("view_shipment", "resend_shipment", "end_shipment")
+ABLE += ("view_unmatchedreceipt", "match_unmatchedreceipt")
+
 
 def at(view: str, *args: object, model: str = "shipment") -> str:
     return reverse(f"admin:instant_notifications_{model}_{view}", args=args)
@@ -35,13 +39,7 @@ def at(view: str, *args: object, model: str = "shipment") -> str:
 
 @pytest.fixture
 def operator(stub: Stub) -> Client:
-    user = User.objects.create_user("kari", is_staff=True)
-    able = ["view_shipment", "resend_shipment", "end_shipment"]
-    able += ["view_unmatchedreceipt", "match_unmatchedreceipt"]
-    user.user_permissions.set(Permission.objects.filter(codename__in=able))
-    client = Client()
-    client.force_login(user)
-    return client
+    return somebody(*ABLE, name="kari")
 
 
 def text_of(answer: Any) -> str:

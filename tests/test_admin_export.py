@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
@@ -17,6 +16,7 @@ from instant_notifications.admin import export, lists
 from instant_notifications.admin.lists import Sought
 from instant_notifications.models import Shipment
 from instant_notifications.orders import send_email, send_sms
+from tests.console import somebody
 
 PHONE = "+4799887766"
 ADDRESS = "kari.nordmann@example.com"
@@ -28,12 +28,8 @@ pytestmark = pytest.mark.django_db
 
 
 def client_who_may(*actions: str) -> Client:
-    user = User.objects.create_user("-".join(("viewer", *actions)), is_staff=True)
     codenames = [f"{action}_shipment" for action in ("view", *actions)]
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
+    return somebody(*codenames, name="-".join(("viewer", *actions)))
 
 
 def an_sms(**more: Any) -> str:

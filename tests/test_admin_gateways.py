@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -14,19 +13,12 @@ from instant_notifications import health
 from instant_notifications.exceptions import Unavailable
 from instant_notifications.models import GatewayState
 from instant_notifications.orders import send_sms
+from tests.console import somebody
 
 pytestmark = pytest.mark.django_db
 
 PAGE: Final = reverse("admin:instant_notifications_gatewaystate_changelist")
 SWITCH: Final = reverse("admin:instant_notifications_gatewaystate_switch")
-
-
-def somebody(*permissions: str) -> Client:
-    user = User.objects.create_user("ola", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

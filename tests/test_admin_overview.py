@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 from django.contrib.admin import AdminSite
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -22,6 +22,7 @@ from instant_notifications.models import Delivery, FeedCursor, Figures, Unmatche
 from instant_notifications.orders import send_email, send_sms
 from instant_notifications.receipts import record_receipt
 from tests.clock import Clock
+from tests.console import somebody
 from tests.outcomes import expire, fails, lapse_lease
 from tests.stub import take
 
@@ -32,14 +33,6 @@ PAGE: Final = "admin:instant_notifications_figures_changelist"
 site = AdminSite(name="night watch")
 site.register(Figures, FiguresAdmin)
 urlpatterns = [path("watch/", site.urls)]
-
-
-def somebody(*permissions: str) -> Client:
-    user = User.objects.create_user("ola", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.db import DatabaseError, connection
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -34,6 +33,7 @@ from instant_notifications.receipts import record_receipt
 from instant_notifications.record import settle_lapsed
 from instant_notifications.statuses import Cause
 from tests.clock import Clock
+from tests.console import somebody
 from tests.outcomes import expire, fails, gateways, in_turn
 from tests.stub import take
 
@@ -50,20 +50,12 @@ PERSONAL = ("99887766", "kari.nordmann", "428516", SUBJECT)
 
 @pytest.fixture
 def reader() -> Client:
-    return somebody("reader", "view_shipment")
+    return somebody("view_shipment", name="reader")
 
 
 @pytest.fixture
 def revealer() -> Client:
-    return somebody("ola", "view_shipment", "reveal_shipment")
-
-
-def somebody(name: str, *permissions: str) -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
+    return somebody("view_shipment", "reveal_shipment", name="ola")
 
 
 def an_sms(**more: Any) -> Sent:
@@ -380,7 +372,7 @@ def test_who_may_not_is_neither_asked_nor_answered(reader: Client, stub: Any) ->
     an_sms()
     html = reader.get(page_of(Shipment.objects.get().pk)).content.decode()
     assert "Show in clear" not in html
-    for client in (reader, somebody("blind", "reveal_shipment")):
+    for client in (reader, somebody("reveal_shipment", name="blind")):
         assert reveal(client, Delivery.objects.get()).status_code == 403
     assert not Intervention.objects.exists()
 

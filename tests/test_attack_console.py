@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -35,10 +35,11 @@ from instant_notifications.orders import (
 )
 from instant_notifications.orders.verdicts import May
 from instant_notifications.statuses import STAGES, Handover, Stage
+from tests.console import somebody
 from tests.outcomes import Killed, fails
 from tests.outcomes import expire as run_out
 from tests.stub import StubGateway, take
-from tests.test_admin_acts import at, do, review, text_of
+from tests.test_admin_acts import ABLE, at, do, review, text_of
 from tests.test_interventions import BODY, KARI, PHONE, an_sms, in_doubt, refused, said, unsent
 from tests.threads import at_once
 
@@ -50,13 +51,7 @@ OLA = {"by": "ola", "because": "he called again"}
 
 @pytest.fixture
 def operator(stub: Stub) -> Client:
-    user = User.objects.create_user("kari", is_staff=True)
-    able = ["view_shipment", "resend_shipment", "end_shipment"]
-    able += ["view_unmatchedreceipt", "match_unmatchedreceipt"]
-    user.user_permissions.set(Permission.objects.filter(codename__in=able))
-    client = Client()
-    client.force_login(user)
-    return client
+    return somebody(*ABLE, name="kari")
 
 
 def judged(delivery: Delivery) -> verdicts.Verdict:

@@ -1,7 +1,6 @@
 """What gateways said of messages we do not know, and matching it by hand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -15,44 +14,23 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import orders, search
+from instant_notifications.admin.acts import Case
 from instant_notifications.admin.reading import BoundedPaginator, Page, reason, uuids
 from instant_notifications.exceptions import NotAllowed
 from instant_notifications.models import Delivery, Shipment, UnmatchedReceipt
 from instant_notifications.orders import verdicts
-from instant_notifications.orders.verdicts import Matter, May, Verdict
 from instant_notifications.templatetags.console import when
 
 MOST: Final = 20
 """Messages that are offered at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A message that the receipt may be about."""
-
-    matter: Matter
-    status: str
-    verdict: Verdict
-
-    @property
-    def delivery(self) -> Delivery:
-        return self.matter.delivery
-
-    @property
-    def may_be_matched(self) -> bool:
-        return self.verdict.may is not May.NO
-
-    @property
-    def needs_certainty(self) -> bool:
-        return self.verdict.may is May.IF_SURE
-
-
-def candidates(kept: UnmatchedReceipt, term: str) -> Sequence[Candidate]:
+def candidates(kept: UnmatchedReceipt, term: str) -> Sequence[Case]:
     shipments = search.find(term)[:MOST]
     theirs = Delivery.objects.filter(shipment__in=shipments).order_by("-pk")
     now = timezone.now()
     return [
-        Candidate(each, each.delivery.status_at(now), verdicts.may_match(kept, each, now))
+        Case(each, each.delivery.status_at(now), verdicts.may_match(kept, each, now))
         for each in verdicts.to_judge(list(theirs.values_list("pk", flat=True)[:MOST]))
     ]
 

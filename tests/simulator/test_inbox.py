@@ -5,7 +5,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -16,6 +15,7 @@ from instant_notifications.models import Delivery
 from instant_notifications.orders import send_email, send_sms
 from instant_notifications.simulator import admin as inbox
 from instant_notifications.simulator.models import SimulatedMessage, SimulatedReceipt
+from tests.console import somebody
 
 pytestmark = pytest.mark.django_db
 
@@ -23,14 +23,6 @@ NAME: Final = "admin:instant_notifications_simulator_simulatedmessage_{}"
 PHONE, SEARCH, DELIVER = (
     reverse(NAME.format(view)) for view in ("changelist", "search", "deliver")
 )
-
-
-def somebody(*permissions: str) -> Client:
-    user = User.objects.create_user("ola", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
