@@ -38,8 +38,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The console has one catalogue, with what it says of codes; those who get a code have their own.
 messages: setup
-	cd instant_notifications && ../$(BIN)/django-admin makemessages --all --no-obsolete --add-location file
+	cd instant_notifications && ../$(BIN)/django-admin makemessages --all --no-obsolete --add-location file --ignore otp/locale --ignore otp/templates --ignore otp/forms.py --ignore otp/views.py
+	cd instant_notifications/otp && ../../$(BIN)/django-admin makemessages --all --no-obsolete --add-location file --ignore admin.py --ignore apps.py --ignore models.py
 	cd instant_notifications && ../$(BIN)/django-admin compilemessages
 
 setup: $(READY)

@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     # The API's own pages, where the extra `openapi` is installed.
     *filter(find_spec, ["drf_spectacular", "drf_spectacular_sidecar"]),
     "instant_notifications",
+    "instant_notifications.otp",
     "instant_notifications.simulator",
     "example_project",
 ]

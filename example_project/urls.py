@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("codes/", include("example_project.codes")),
     path("notifications/api/v1/", include("instant_notifications.api.urls")),
     *staticfiles_urlpatterns(),
 ]

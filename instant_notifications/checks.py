@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.db import connections
 
-from instant_notifications import tokens
+from instant_notifications import guard, tokens
 from instant_notifications.conf import SETTINGS, SETTINGS_NAME, settings, written
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import gateway_class, gateways
@@ -195,6 +195,10 @@ def _keys_hang_on_secret_key() -> bool:
     return not settings.ENCRYPTION_KEYS
 
 
+def _codes_to_all_the_world() -> bool:
+    return apps.is_installed(f"{PREFIX}.otp") and guard.countries.countries() is None
+
+
 def _default_secrets() -> bool:
     secrets = [
         str(django_settings.SECRET_KEY),
@@ -278,5 +282,11 @@ _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
         _in_sandbox,
         "Sandbox mode is on: only the recipients it lists get real messages.",
         "Leave SANDBOX_RECIPIENTS out where everybody shall get theirs.",
+    ),
+    (
+        "W011",
+        _codes_to_all_the_world,
+        "One-time codes go to every country: whoever earns by such traffic can ask for it.",
+        f"Set {SETTINGS_NAME}['OTP_COUNTRIES'], or PHONENUMBER_DEFAULT_REGION.",
     ),
 )

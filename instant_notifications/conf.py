@@ -101,6 +101,10 @@ def _recipient(value: str) -> bool:
     return re.fullmatch(r"\+[\d ]+|[^@\s]*@[^@\s]+", value) is not None
 
 
+def _whole(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
 def _one_of(*words: str) -> Callable[[Any], bool]:
     return lambda value: value in words
 
@@ -109,12 +113,36 @@ def _or_none(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or accepts(value)
 
 
+Limit = tuple[int, float]
+"""So many in so many seconds."""
+
+
+def _limit(value: object) -> bool:
+    if not (isinstance(value, list | tuple) and len(value) == 2):
+        return False
+    number, seconds = value
+    return type(number) is int and number > 0 and _positive(seconds)
+
+
+def _limits(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        name in DEFAULT_LIMITS and (limit is None or _limit(limit)) for name, limit in value.items()
+    )
+
+
 def _at_least(shortest: timedelta) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, timedelta) and value >= shortest
 
 
 NOTHING: Final = timedelta(0)
 QUARTER: Final = timedelta(days=90)
+DEFAULT_LIMITS: Final[Mapping[str, Limit | None]] = {
+    "creator": (1200, 60),
+    "recipient": (50, 7 * 24 * HOUR),
+    "address": (30, HOUR),
+    "prefix": (100, HOUR),
+    "country": (3000, 600),
+}
 
 
 class Settings:
@@ -286,6 +314,54 @@ class Settings:
         "Secrets that destinations and contents are encrypted with: the first writes, all read. "
         "`SECRET_KEY` and `SECRET_KEY_FALLBACKS` stand behind them.",
         lambda value: _texts(value) and all(value),
+    )
+    OTP_LENGTH = Setting[int]("OTP_LENGTH", 6, "Digits of a one-time code, 6 to 10.", _whole(6, 10))
+    OTP_LIFETIME = Setting[int](
+        "OTP_LIFETIME", 300, "Seconds a one-time code is good for, 60 to 600.", _whole(60, 600)
+    )
+    OTP_ATTEMPTS = Setting[int](
+        "OTP_ATTEMPTS", 3, "How often one code may be tried, at most 3 times.", _whole(1, 3)
+    )
+    OTP_RESEND_PAUSE = Setting[int](
+        "OTP_RESEND_PAUSE",
+        30,
+        "Seconds between two codes to the same recipient, at least 30; twice as long after each.",
+        _whole(30, HOUR),
+    )
+    OTP_SENDS_PER_HOUR = Setting[int](
+        "OTP_SENDS_PER_HOUR", 5, "Codes to one recipient in an hour, at most 5.", _whole(1, 5)
+    )
+    OTP_SENDS_PER_DAY = Setting[int](
+        "OTP_SENDS_PER_DAY", 10, "Codes to one recipient in 24 hours, at most 10.", _whole(1, 10)
+    )
+    OTP_HOST = Setting[str](
+        "OTP_HOST",
+        "",
+        "The host for whose pages browsers fill in codes by themselves, as in `example.com`; "
+        "blank: they are not told.",
+        lambda value: _text(value) and re.fullmatch(r"[a-z0-9.-]*", value) is not None,
+    )
+    OTP_COUNTRIES = Setting[Sequence[str] | None](
+        "OTP_COUNTRIES",
+        None,
+        'Countries one-time codes may go to, e.g. `["NO", "SE"]`; `None`: that of '
+        "`PHONENUMBER_DEFAULT_REGION`, or, where that is not set either, all.",
+        _or_none(lambda value: _texts(value) and SUPPORTED_REGIONS.issuperset(value)),
+    )
+    OTP_HOLD = Setting[Literal["off", "warn", "block"]](
+        "OTP_HOLD",
+        "warn",
+        "Prefixes and countries whose codes nobody verifies: `warn` shows them in the console, "
+        "`block` sends them no codes until they are released, `off` does not look.",
+        _one_of("off", "warn", "block"),
+    )
+    LIMITS = Setting[Mapping[str, Limit | None]](
+        "LIMITS",
+        DEFAULT_LIMITS,
+        "So many in so many seconds: requests of an organisation (`creator`), and codes by "
+        "`recipient`, `address` of the caller, number `prefix` and `country`. What is left out "
+        "stays at its default; `None` switches a limit off.",
+        _limits,
     )
     TOKEN_SIGNING_KEY = Setting[str](
         "TOKEN_SIGNING_KEY",

@@ -17,13 +17,13 @@ class NotConfigured(NotificationError):  # noqa: N818 (reads as a sentence where
 
 
 class OpenTransaction(NotificationError):  # noqa: N818
-    """A message was to be sent while a database transaction was open."""
+    """A message was to be sent, or a code tried, while a database transaction was open."""
 
     def __init__(self) -> None:
         super().__init__(
-            "A message cannot be sent inside an open transaction: if it were rolled back, the "
-            "message would have left without a trace. Send after the commit, for example with "
-            "transaction.on_commit()."
+            "A message cannot be sent, nor a code tried, inside an open transaction: if it were "
+            "rolled back, the message would have left without a trace, the attempt would not "
+            "count. Do it after the commit, for example with transaction.on_commit(), or before."
         )
 
 
@@ -95,8 +95,24 @@ class StillUnderWay(HandoverFailed):
     summary = "A message with this idempotency id is still being handed over."
 
 
+class TooManyRequests(NotificationError):  # noqa: N818
+    """Not now: ``limit`` names what was reached, ``retry_after`` the seconds to wait."""
+
+    def __init__(self, limit: str, retry_after: int) -> None:
+        self.limit, self.retry_after = limit, retry_after
+        super().__init__(f"Too many requests ({limit}); try again in {retry_after} s.")
+
+
 class ContentMismatch(NotificationError):  # noqa: N818
     """The idempotency id was used before, with other content (strict mode)."""
 
     def __init__(self) -> None:
         super().__init__("This idempotency id was used before with other content.")
+
+
+class Blocked(NotificationError):  # noqa: N818
+    """Not at all: an operator, or the guard, keeps the recipient or the caller out."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"No code is sent here ({reason}).")

@@ -44,9 +44,9 @@ def _fernet(secrets: tuple[str, ...]) -> MultiFernet:
     )
 
 
-@lru_cache(maxsize=8)
-def _digest_keys(secrets: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(_derive(secret, "digest") for secret in secrets)
+@lru_cache(maxsize=32)
+def _digest_keys(secrets: tuple[str, ...], purpose: str = "digest") -> tuple[bytes, ...]:
+    return tuple(_derive(secret, purpose) for secret in secrets)
 
 
 def encrypt(text: str) -> str:
@@ -76,8 +76,13 @@ def fingerprints(content: Any) -> Sequence[str]:
     return _keyed_digests(canonical)
 
 
-def _keyed_digests(text: str) -> Sequence[str]:
-    keys = _digest_keys(_secrets())
+def keyed_hashes(purpose: str, text: str) -> Sequence[str]:
+    """Hashes of something secret under each key in force, with keys for this purpose alone."""
+    return _keyed_digests(text, purpose)
+
+
+def _keyed_digests(text: str, purpose: str = "digest") -> Sequence[str]:
+    keys = _digest_keys(_secrets(), purpose)
     return [hmac.new(key, text.encode(), hashlib.sha256).hexdigest() for key in keys]
 
 

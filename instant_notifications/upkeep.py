@@ -19,14 +19,20 @@ from django.utils import timezone
 from instant_notifications import privacy, receipts, record
 from instant_notifications.charts import rollup
 from instant_notifications.conf import settings
+from instant_notifications.guard import holds
 from instant_notifications.models import (
+    Allowance,
     Delivery,
     FeedEntry,
+    Hold,
     IdempotencyRecord,
+    ListEntry,
     Order,
+    Refusals,
     Shipment,
     StatusEvent,
     UnmatchedReceipt,
+    VerifiedShare,
     primary,
 )
 from instant_notifications.models.orders import idle, overdue
@@ -164,7 +170,7 @@ def _erasable(now: datetime, **conditions: Any) -> QuerySet[Delivery]:
     return deliveries.filter(_no_longer_sent(now), **conditions).order_by("created_at")
 
 
-def _erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
+def erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
     def work_off(due: QuerySet[Any]) -> Iterator[Tally]:
         ahead = due
         while True:
@@ -184,9 +190,9 @@ def _erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
 
 def _erase_contents(_due: QuerySet[Any]) -> Iterator[Tally]:
     """Two walks, each along an index of its own."""
-    erase, now = _erase(content=None), timezone.now()
+    walk, now = erase(content=None), timezone.now()
     for due in (_old_contents(now), _secret_contents(now)):
-        yield from erase(due)
+        yield from walk(due)
 
 
 Old = Callable[[datetime], QuerySet[Any]]
@@ -240,7 +246,7 @@ def _orders_that_may_go(now: datetime) -> QuerySet[Order]:
     )
 
 
-def _delete_oldest(
+def delete_oldest(
     old: Old, lock: Callable[[QuerySet[Any]], Sequence[Any]] | None = None
 ) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
     """Walk the table by primary key, which follows age, as far as it is old.
@@ -260,6 +266,39 @@ def _delete_oldest(
             batch = _keys_after(rows, batch[-1])
 
     return work_off
+
+
+def _delete_all(due: QuerySet[Any]) -> Iterator[Tally]:
+    """Of a small table, or along an index of its own; whatever its primary key says."""
+    while True:
+        with transaction.atomic(using=primary()):
+            keys = _lock(due)
+            _rows(due).filter(pk__in=keys).delete()
+        yield Tally(len(keys))
+        if len(keys) < BATCH:
+            return
+
+
+def _whole_allowances(now: datetime) -> QuerySet[Allowance]:
+    """Those of which nothing is used up any more: without a row they are the same."""
+    return Allowance.objects.using(primary()).filter(full_at__lt=now.timestamp())
+
+
+def _old_shares(now: datetime) -> QuerySet[VerifiedShare]:
+    return VerifiedShare.objects.using(primary()).filter(began_at__lt=now - holds.WINDOW)
+
+
+def _old_refusals(now: datetime) -> QuerySet[Refusals]:
+    return Refusals.objects.using(primary()).filter(began_at__lt=now - settings.KEEP_HISTORY)
+
+
+def _old_holds(now: datetime) -> QuerySet[Hold]:
+    kept = max(settings.KEEP_HISTORY, holds.AT_PEACE)
+    return Hold.objects.using(primary()).filter(released_at__lt=now - kept)
+
+
+def _ended_entries(now: datetime) -> QuerySet[ListEntry]:
+    return ListEntry.objects.using(primary()).filter(until__lt=now - settings.KEEP_HISTORY)
 
 
 def _delete_prefixes(due: QuerySet[FeedEntry]) -> Iterator[Tally]:
@@ -391,12 +430,16 @@ FIGURES: Final = (Chore("history lines summed up", rollup.uncounted, _sum_up),)
 
 RETENTION: Final = (
     Chore("contents erased", _contents_to_erase, _erase_contents),
-    Chore(
-        "destinations erased", _old_destinations, _erase(destination=None, destination_digest="")
-    ),
+    Chore("destinations erased", _old_destinations, erase(destination=None, destination_digest="")),
     Chore("feed entries deleted", _old_feed_entries, _delete_prefixes),
-    Chore("idempotency ids deleted", _ids_that_may_go, _delete_oldest(_old_ids)),
-    Chore("history lines deleted", _events_that_may_go, _delete_oldest(_old_events)),
-    Chore("unmatched receipts deleted", _old_receipts, _delete_oldest(_old_receipts)),
-    Chore("orders deleted", _orders_that_may_go, _delete_oldest(_old_orders, _lock_whole_orders)),
+    Chore("idempotency ids deleted", _ids_that_may_go, delete_oldest(_old_ids)),
+    Chore("history lines deleted", _events_that_may_go, delete_oldest(_old_events)),
+    Chore("unmatched receipts deleted", _old_receipts, delete_oldest(_old_receipts)),
+    Chore("orders deleted", _orders_that_may_go, delete_oldest(_old_orders, _lock_whole_orders)),
 )
+
+GUARD: Final = tuple(
+    Chore("rows of the guard deleted", due, _delete_all)
+    for due in (_whole_allowances, _old_shares, _old_refusals, _old_holds, _ended_entries)
+)
+"""Counted as one: to those who read the line they are."""

@@ -14,15 +14,20 @@ from django.test import Client
 from django.utils import timezone
 
 import instant_notifications
-from instant_notifications import health
+from instant_notifications import health, otp
 from instant_notifications.exceptions import HandoverFailed
 from instant_notifications.gateways import Receipt
-from instant_notifications.models import Delivery, Figures, GatewayState, Intervention
+from instant_notifications.guard import lists, refusals
+from instant_notifications.models import Delivery, Figures, GatewayState, Hold, Intervention
 from instant_notifications.orders import interventions, send_email, send_sms
 from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator.postman import deliver_due_receipts
 
-OURS: Final = ("instant_notifications", "instant_notifications_simulator")
+OURS: Final = (
+    "instant_notifications",
+    "instant_notifications_simulator",
+    "instant_notifications_otp",
+)
 
 
 def somebody(*permissions: str, name: str = "ola") -> Client:
@@ -40,12 +45,22 @@ def furnish() -> None:
         with contextlib.suppress(HandoverFailed):
             send_sms(number, "Your code is 428516", senders_reference="ref-1")
     send_email("kari@example.com", "A word", "<p>for you</p>", content_type="Html")
+    otp.issue("+4799887765", purpose="login")
     deliver_due_receipts()
     record_receipt("link", Receipt(gateway_reference="nobodys-17", word="DELIVRD"))
     health.switch_off("mail", by="ola", because="the invoice")
     GatewayState.objects.get_or_create(alias="simulator")
     interventions.reveal(Delivery.objects.all()[0].pk, by="ola", because="a complaint")
     assert Intervention.objects.exists()
+    Hold.objects.get_or_create(subject="+479988", defaults={"sent": 40, "verified": 1})
+    released = {
+        "released_at": timezone.now(),
+        "released_by": "ola",
+        "released_because": "a complaint",
+    }
+    Hold.objects.get_or_create(subject="NO", defaults={"sent": 40, "verified": 1, **released})
+    lists.add("allow", "recipient", "+4799887766", by="ola", because="the test phone")
+    refusals.count(refusals.HELD)
     Figures.objects.get_or_create(began_at=timezone.now(), defaults={"last_event": 0, "sums": {}})
 
 
@@ -101,12 +116,17 @@ NOT_OURS: Final = re.compile(r"/(logout|password_change|auth|jsi18n|r|login)/|^/
 
 
 def walk(client: Client, root: str) -> Iterator[Visit]:
-    """Follow every link and press every button, once for each kind of page and filter."""
+    """Follow every link and press every button, once for each kind of page and filter.
+
+    What a page leads on to is a kind of its own: it is not for the code's message, which its code
+    leads to and nobody may send again, to stand for the messages.
+    """
     waiting: list[tuple[str, str, dict[str, str]]] = [("get", root, {})]
+    led_to = set()
     seen = set()
     while waiting:
         method, url, data = waiting.pop(0)
-        kind = (method, _kind(url), *sorted(data))
+        kind = (method, url in led_to, _kind(url), *sorted(data))
         if kind in seen or NOT_OURS.search(url) or "&" in url:
             continue
         seen.add(kind)
@@ -116,6 +136,7 @@ def walk(client: Client, root: str) -> Iterator[Visit]:
             markup.feed(answer.content.decode())
         yield Visit(url, method, answer, markup)
         if location := answer.headers.get("Location"):
+            led_to.add(location)
             waiting.append(("get", location, {}))
         here = url.partition("?")[0]
         links = [link for link in markup.links if link and not link.startswith("#")]

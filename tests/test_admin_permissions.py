@@ -34,7 +34,16 @@ OF_DJANGO: Final[Mapping[str, Answered]] = {
     "add": (NOBODY, NOBODY),
     "delete": (NOBODY, NOBODY),
 }
-MODELS: Final = ("figures", "gatewaystate", "shipment", "simulatedmessage", "unmatchedreceipt")
+MODELS: Final = (
+    "challenge",
+    "figures",
+    "gatewaystate",
+    "hold",
+    "listentry",
+    "shipment",
+    "simulatedmessage",
+    "unmatchedreceipt",
+)
 TABLE: Final[Mapping[str, Answered]] = {
     **{f"{model}_{view}": who for model in MODELS for view, who in OF_DJANGO.items()},
     **{
@@ -42,6 +51,9 @@ TABLE: Final[Mapping[str, Answered]] = {
         for view, (get, post) in OF_DJANGO.items()
     },
     "gatewaystate_switch": (NOBODY, OPERATOR),
+    "hold_release": (NOBODY, OPERATOR),
+    "listentry_include": (NOBODY, OPERATOR),
+    "listentry_remove": (NOBODY, OPERATOR),
     "shipment_cancel": (NOBODY, OPERATOR),
     "shipment_cancel-review": (NOBODY, OPERATOR),
     "shipment_expire": (NOBODY, OPERATOR),
@@ -61,6 +73,9 @@ TABLE: Final[Mapping[str, Answered]] = {
 
 NEEDS: Final[Mapping[str, str]] = {
     "gatewaystate_switch": "switch_gatewaystate",
+    "hold_release": "release_hold",
+    "listentry_include": "keep_listentry",
+    "listentry_remove": "keep_listentry",
     "shipment_cancel": "end_shipment",
     "shipment_cancel-review": "end_shipment",
     "shipment_expire": "end_shipment",

@@ -88,6 +88,7 @@ def deployed(settings: Any) -> dict[str, Any]:
         "TOKEN_SIGNING_KEY": SECRET,
         "TOKEN_ISSUERS": [{"JWKS_URL": "https://issuer.example/jwks", "ISSUER": "issuer"}],
         "ENCRYPTION_KEYS": [SECRET],
+        "OTP_COUNTRIES": ["NO"],
     }
     written: dict[str, Any] = settings.INSTANT_NOTIFICATIONS
     return written
@@ -210,6 +211,7 @@ WARNINGS: list[tuple[str, dict[str, Any]]] = [
     ("W004", {"ENCRYPTION_KEYS": []}),
     ("W005", {"ROUTES": {}}),
     ("W005", {"ROUTES": {"sms": [], "email": ()}}),
+    ("W011", {"OTP_COUNTRIES": None}),
 ]
 
 

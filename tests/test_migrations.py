@@ -8,7 +8,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from instant_notifications.models import FeedEntry, uuid7
 
-APPS = ("instant_notifications_simulator", "instant_notifications")
+APPS = ("instant_notifications_otp", "instant_notifications_simulator", "instant_notifications")
 
 
 def ours() -> set[str]:

@@ -273,7 +273,7 @@ def _thousand(_: int) -> Iterable[UUID]:
     return [uuid7() for _ in range(1000)]
 
 
-NATURAL_KEYS = {"name", "alias", "gateway", "began_at"}
+NATURAL_KEYS = {"alias", "began_at", "gateway", "key", "name", "subject"}
 
 
 @pytest.mark.parametrize("label", ["instant_notifications", "instant_notifications_simulator"])

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,15 @@ from instant_notifications.templatetags.console import when
 from tests.console import furnish, templates_of_pages, walk
 
 PACKAGE: Final = Path(instant_notifications.__file__).parent
+MAKEFILE: Final = Path(__file__).parents[1] / "Makefile"
 CATALOGUE: Final = Path("locale/nb/LC_MESSAGES/django.po")
+"""Of the console, with what it says of one-time codes."""
+OF_CODES: Final = (
+    Path("otp/locale/nb/LC_MESSAGES/django.po"),
+    Path("otp/locale/nn/LC_MESSAGES/django.po"),
+)
+"""For those who get a code."""
+CATALOGUES: Final = (CATALOGUE, *OF_CODES)
 
 Entry = Mapping[str, str]
 """What stands behind msgctxt, msgid, msgid_plural, msgstr, msgstr[0] and msgstr[1]."""
@@ -54,44 +63,92 @@ def _placeholders(text: str) -> list[str]:
     return sorted(re.findall(r"%\(\w+\)\w|%[sd%]|\{\w+\}", text))
 
 
+def _keys(catalogue: Path) -> set[tuple[str, str | None]]:
+    return {(_key(each), each.get("msgid_plural")) for each in entries(catalogue)}
+
+
+def _sources(catalogue: Path) -> set[Path]:
+    """The files whose texts it has."""
+    lines = re.findall("^#: (.+)$", catalogue.read_text(), re.M)
+    root = catalogue.parents[3]
+    return {root / each for line in lines for each in line.split()}
+
+
 ENTRIES: Final = entries(PACKAGE / CATALOGUE)
 ORIGINAL_OF: Final = {"msgstr": "msgid", "msgstr[0]": "msgid", "msgstr[1]": "msgid_plural"}
 
+every_catalogue = pytest.mark.parametrize("catalogue", CATALOGUES, ids=str)
+with_gettext = pytest.mark.skipif(
+    shutil.which("xgettext") is None, reason="gettext is not installed"
+)
 
-def test_everything_is_translated_and_nothing_by_guess() -> None:
-    assert len(ENTRIES) > 400
-    assert [each["msgid"] for each in ENTRIES if not all(each.values())] == []
-    assert "#, fuzzy" not in (PACKAGE / CATALOGUE).read_text()
+
+@every_catalogue
+def test_everything_is_translated_and_nothing_by_guess(catalogue: Path) -> None:
+    found = entries(PACKAGE / catalogue)
+    assert len(found) > (400 if catalogue == CATALOGUE else 30)
+    assert [each["msgid"] for each in found if not all(each.values())] == []
+    assert "#, fuzzy" not in (PACKAGE / catalogue).read_text()
 
 
-def test_a_translation_has_the_placeholders_of_its_original() -> None:
-    for entry in ENTRIES:
+@every_catalogue
+def test_a_translation_has_the_placeholders_of_its_original(catalogue: Path) -> None:
+    for entry in entries(PACKAGE / catalogue):
         for name, original in ORIGINAL_OF.items():
             if name in entry:
                 assert _placeholders(entry[name]) == _placeholders(entry[original]), entry["msgid"]
 
 
-def test_the_compiled_catalogue_is_that_of_the_source() -> None:
+@every_catalogue
+def test_the_compiled_catalogue_is_that_of_the_source(catalogue: Path) -> None:
     expected: dict[Any, str] = {}
-    for each in ENTRIES:
+    for each in entries(PACKAGE / catalogue):
         plurals = {(_key(each), n): each.get(f"msgstr[{n}]", "") for n in (0, 1)}
         expected |= plurals if "msgid_plural" in each else {_key(each): each["msgstr"]}
-    with (PACKAGE / CATALOGUE).with_suffix(".mo").open("rb") as compiled:
+    with (PACKAGE / catalogue).with_suffix(".mo").open("rb") as compiled:
         found = dict(GNUTranslations(compiled)._catalog)  # type: ignore[attr-defined]
     del found[""]
     assert found == expected, "run `make messages`"
 
 
-@pytest.mark.skipif(shutil.which("xgettext") is None, reason="gettext is not installed")
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package, to have its catalogues made anew."""
+    left_out = shutil.ignore_patterns("static", "__pycache__")
+    return shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=left_out)
+
+
+@with_gettext
 def test_whatever_is_marked_in_the_source_is_in_the_catalogue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copytree(PACKAGE, tmp_path / "copy", ignore=shutil.ignore_patterns("static"))
+    runs = re.findall(r"cd (\S+) && \S+ (makemessages .*)", MAKEFILE.read_text())
+    assert len(runs) == 2
+    for folder, command in runs:
+        monkeypatch.chdir(copy.parent / folder)
+        call_command(*shlex.split(command), verbosity=0)
+    for each in CATALOGUES:
+        assert _keys(copy / each) == _keys(PACKAGE / each), "run `make messages`"
+    assert _keys(copy / OF_CODES[0]) == _keys(copy / OF_CODES[1])
+
+
+@with_gettext
+def test_each_file_has_its_texts_in_one_catalogue(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_console, of_codes = (_sources(PACKAGE / each) for each in (CATALOGUE, OF_CODES[0]))
+    assert of_console & of_codes == set(), "say in the Makefile who reads them"
+    known = _keys(PACKAGE / CATALOGUE) | _keys(PACKAGE / OF_CODES[0])
     monkeypatch.chdir(copy)
     call_command("makemessages", locale=["nb"], no_obsolete=True, verbosity=0)
-    marked = {(_key(each), each.get("msgid_plural")) for each in entries(copy / CATALOGUE)}
-    known = {(_key(each), each.get("msgid_plural")) for each in ENTRIES}
-    assert marked == known, "run `make messages`"
+    assert _keys(copy / CATALOGUE) | _keys(copy / OF_CODES[0]) == known
+
+
+def test_what_both_catalogues_have_is_the_same_in_both() -> None:
+    """One catalogue is made of both."""
+    of_codes = {_key(each): each for each in entries(PACKAGE / OF_CODES[0])}
+    for each in ENTRIES:
+        assert of_codes.get(_key(each), each) == each
 
 
 class Said(HTMLParser):
@@ -149,14 +206,16 @@ def unmarked(html: str) -> Iterator[str]:
 
 
 DATA: Final = re.compile(
-    r"(SMS|Email|Order)_\w+|[\w*]+@example\.com|[0-9a-f]{8}-[0-9a-f-]{27}|[ :.\d]+UTC"
+    r"(SMS|Email|Order)_\w+|[\w*]+@example\.com|(one-time code )?[0-9a-f]{8}-[0-9a-f-]{27}"
+    r"|[ :.\d]+UTC"
 )
 NAMES: Final = {
     *("Id", "GSM-7", "sms, email", "simulator", "standby", "mail", "link", "local", "ola"),
     *("ref-1", "sim", "nobodys-17", "OK", "DELIVRD", "delivered", "bounced"),
     *("A word", "<p>for you</p>", "Your code is 428516", "a complaint", "the invoice"),
+    *("the test phone", "NO", "login", "Login", "False", "True"),
 }
-"""What ``furnish`` and the settings write, and the gateways' own words."""
+"""What ``furnish`` and the settings write, the gateways' own words, and Django's of its icons."""
 
 
 @pytest.mark.django_db
@@ -179,7 +238,8 @@ def test_what_django_says_elsewhere_stays_as_it_is() -> None:
     theirs = {}
     for catalogue in Path(django.__file__).parent.glob("**/locale/nb/LC_MESSAGES/django.po"):
         theirs |= {_key(each): each["msgstr"] for each in entries(catalogue) if "msgstr" in each}
-    both = [each for each in ENTRIES if theirs.get(_key(each)) and "msgstr" in each]
+    ours = [*ENTRIES, *entries(PACKAGE / OF_CODES[0])]
+    both = [each for each in ours if theirs.get(_key(each)) and "msgstr" in each]
     assert {"Home", "All", "Search"} <= {each["msgid"] for each in both}
     for each in both:
         assert each["msgstr"] == theirs[_key(each)], each["msgid"]

@@ -61,7 +61,7 @@ NOTHING_DONE: Final = {
     PURGE: (
         "0 contents erased, 0 destinations erased, "
         "0 feed entries deleted, 0 idempotency ids deleted, 0 history lines deleted, "
-        "0 unmatched receipts deleted, 0 orders deleted, 0 failed\n"
+        "0 unmatched receipts deleted, 0 orders deleted, 0 rows of the guard deleted, 0 failed\n"
     ),
 }
 

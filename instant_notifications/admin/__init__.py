@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import Model
 
 from instant_notifications.admin.gateways import GatewayStateAdmin
+from instant_notifications.admin.guard import HoldAdmin, ListEntryAdmin
 from instant_notifications.admin.interventions import InterventionAdmin
 from instant_notifications.admin.overview import FiguresAdmin
 from instant_notifications.admin.receipts import UnmatchedReceiptAdmin
@@ -14,7 +15,9 @@ from instant_notifications.admin.shipments import ShipmentAdmin
 from instant_notifications.models import (
     Figures,
     GatewayState,
+    Hold,
     Intervention,
+    ListEntry,
     Shipment,
     UnmatchedReceipt,
 )
@@ -25,6 +28,8 @@ PAGES: "Final[Mapping[type[Model], type[admin.ModelAdmin[Any]]]]" = {
     GatewayState: GatewayStateAdmin,
     UnmatchedReceipt: UnmatchedReceiptAdmin,
     Intervention: InterventionAdmin,
+    Hold: HoldAdmin,
+    ListEntry: ListEntryAdmin,
 }
 
 

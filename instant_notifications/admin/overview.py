@@ -19,8 +19,10 @@ from instant_notifications import charts
 from instant_notifications.admin import drawing
 from instant_notifications.admin.filters import DOUBT
 from instant_notifications.admin.gateways import Standing, standings
+from instant_notifications.admin.guard import REASONS
 from instant_notifications.admin.reading import Page
 from instant_notifications.charts import sums, waiting
+from instant_notifications.guard.refusals import refusals_since
 from instant_notifications.models import FeedCursor, Shipment, UnmatchedReceipt, primary
 from instant_notifications.statuses import Outcome, Stage
 
@@ -114,6 +116,10 @@ class FiguresAdmin(Page):
             "limits": [drawing.duration(each) for each in LIMITS],
             "reasons": (reasons := _reasons(total)),
             "other_reasons": total.reasons.total() - sum(each.number for each in reasons),
+            "refusals": [
+                (REASONS.get(reason, reason), number)
+                for reason, number in refusals_since(course.periods[0].began_at).items()
+            ],
             "health": list(_health(total)),
             "feeds": FeedCursor.objects.using(primary()).order_by("gateway"),
             "now": now,

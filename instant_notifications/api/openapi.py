@@ -5,8 +5,10 @@ The views stay free of it: everything a reader of the document needs is added to
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
+from django.apps import apps
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import path, reverse
@@ -32,6 +34,9 @@ DESCRIPTION: Final = (
     "Send one SMS or e-mail now, never twice for the same `idempotencyId`, and follow what becomes "
     f"of it. Every call needs a bearer token with the scope `{tokens.SCOPE}`."
 )
+
+OPTIONAL_APPS: Final = {"instant_notifications.otp": "instant_notifications.otp.openapi"}
+"""Apps with routes below ours, each with the module that describes them."""
 
 
 class MemberSchema(OpenApiSerializerFieldExtension):
@@ -88,6 +93,7 @@ class ProblemAnswer(serializers.Serializer[Any]):
     code = serializers.CharField(required=False)
     detail = serializers.CharField(required=False)
     shipmentId = serializers.UUIDField(required=False)  # noqa: N815
+    limit = serializers.CharField(required=False)
     errors = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()), required=False
     )
@@ -97,49 +103,51 @@ class ProblemAnswer(serializers.Serializer[Any]):
 Answers = dict[Any, Any]
 
 
-def _problem(status: int, meaning: str) -> Answers:
-    return {(status, problems.CONTENT_TYPE): OpenApiResponse(ProblemAnswer, meaning)}
+def problem(status: int, meaning: str, answer: type[ProblemAnswer] = ProblemAnswer) -> Answers:
+    """An answer of this status, as one of the answers of an operation."""
+    return {(status, problems.CONTENT_TYPE): OpenApiResponse(answer, meaning)}
 
 
 COMMON_ANSWERS: Final[Answers] = {
-    **_problem(503, "`NOT-00004`: a token's issuer or the database is away. Nothing was sent."),
-    **_problem(401, "No bearer token, or one that is not valid."),
-    **_problem(403, "The token lacks the scope or the organisation."),
-    **_problem(500, "A bug; the `traceId` finds it in the log."),
+    **problem(503, "`NOT-00004`: a token's issuer or the database is away. Nothing was sent."),
+    **problem(401, "No bearer token, or one that is not valid."),
+    **problem(403, "The token lacks the scope or the organisation."),
+    **problem(500, "A bug; the `traceId` finds it in the log."),
 }
 
 SEND_ANSWERS: Final[Answers] = {
     201: OpenApiResponse(InstantOrderAnswer, "A gateway took the message."),
     200: OpenApiResponse(InstantOrderAnswer, "It was taken before; nothing was sent now."),
-    **_problem(400, "The request breaks a rule. All broken rules are listed."),
+    **problem(400, "The request breaks a rule. All broken rules are listed."),
     **COMMON_ANSWERS,
-    **_problem(409, "`IN-00002`: a request with this id is still being handed over."),
-    **_problem(413, "The request body is too large."),
-    **_problem(415, "The request is not JSON."),
-    **_problem(422, "`IN-00001`: refused for good. `IN-00004`: the id was used before."),
-    **_problem(503, "`NOT-00004`: certainly not sent. The id stays free."),
-    **_problem(504, "`IN-00003`: it may have been sent. It is not sent again by itself."),
+    **problem(409, "`IN-00002`: a request with this id is still being handed over."),
+    **problem(413, "The request body is too large."),
+    **problem(415, "The request is not JSON."),
+    **problem(422, "`IN-00001`: refused for good. `IN-00004`: the id was used before."),
+    **problem(429, "`IN-00005`: too many requests; `limit` names the limit."),
+    **problem(503, "`NOT-00004`: certainly not sent. The id stays free."),
+    **problem(504, "`IN-00003`: it may have been sent. It is not sent again by itself."),
 }
 
 
-def _header(name: str, meaning: str, *statuses: int) -> OpenApiParameter:
+def header(name: str, meaning: str, *statuses: int) -> OpenApiParameter:
     return OpenApiParameter(name, str, "header", description=meaning, response=list(statuses))
 
 
 SEND_HEADERS: Final = (
-    _header("Location", "The shipment's own address.", 200, 201),
-    _header("Idempotent-Replayed", "`true`: nothing was sent now.", 200),
-    _header("Idempotent-Payload-Mismatch", "`true`: the id was used with other content.", 200, 201),
-    _header("Retry-After", "Seconds to wait before asking again.", 409, 503, 504),
+    header("Location", "The shipment's own address.", 200, 201),
+    header("Idempotent-Replayed", "`true`: nothing was sent now.", 200),
+    header("Idempotent-Payload-Mismatch", "`true`: the id was used with other content.", 200, 201),
+    header("Retry-After", "Seconds to wait before asking again.", 409, 429, 503, 504),
 )
 EVERY_SEND_STATUS: Final = tuple(
     status if isinstance(status, int) else status[0] for status in SEND_ANSWERS
 )
 DEPRECATION_HEADERS: Final = (
-    _header("Deprecation", "When the route was superseded (RFC 9745).", *EVERY_SEND_STATUS),
-    _header("Link", "The successor of the route.", *EVERY_SEND_STATUS),
+    header("Deprecation", "When the route was superseded (RFC 9745).", *EVERY_SEND_STATUS),
+    header("Link", "The successor of the route.", *EVERY_SEND_STATUS),
 )
-CHALLENGE: Final = _header("WWW-Authenticate", "`Bearer`", 401)
+CHALLENGE: Final = header("WWW-Authenticate", "`Bearer`", 401)
 
 _SMS: Final = {
     "phoneNumber": "+4799999999",
@@ -176,7 +184,7 @@ def _describe() -> None:
     """Add to each operation what its code does not say."""
     for view, operation_id, summary, example in SEND_OPERATIONS:
         deprecated = view is views.DeprecatedInstantView
-        _extend(
+        extend(
             view,
             "post",
             operation_id=operation_id,
@@ -188,7 +196,7 @@ def _describe() -> None:
             responses=SEND_ANSWERS,
             examples=[OpenApiExample("Order", value=example, request_only=True)],
         )
-    _extend(
+    extend(
         views.ShipmentView,
         "get",
         operation_id="getShipment",
@@ -198,10 +206,10 @@ def _describe() -> None:
         responses={
             200: ShipmentAnswer,
             **COMMON_ANSWERS,
-            **_problem(404, "`NOT-00003`: no such shipment of yours."),
+            **problem(404, "`NOT-00003`: no such shipment of yours."),
         },
     )
-    _extend(
+    extend(
         views.FeedView,
         "get",
         operation_id="getStatusFeed",
@@ -209,8 +217,8 @@ def _describe() -> None:
         tags=["Shipments"],
         parameters=[
             CHALLENGE,
-            _header("X-Oldest-Sequence", "The oldest number that can still be read.", 200),
-            _header("X-Latest-Sequence", "The latest number that was given.", 200),
+            header("X-Oldest-Sequence", "The oldest number that can still be read.", 200),
+            header("X-Latest-Sequence", "The latest number that was given.", 200),
             OpenApiParameter("seq", int, description="Exclusive cursor.", default=0),
             OpenApiParameter("pageSize", int, description="Held to 1…500.", default=500),
             OpenApiParameter("orderBy", str, enum=["asc", "desc"], default="asc"),
@@ -218,12 +226,13 @@ def _describe() -> None:
         responses={
             200: FeedEntryAnswer(many=True),
             **COMMON_ANSWERS,
-            **_problem(400, "A query value makes no sense."),
+            **problem(400, "A query value makes no sense."),
         },
     )
 
 
-def _extend(view: Any, method: str, **described: Any) -> None:
+def extend(view: Any, method: str, **described: Any) -> None:
+    """Add to an operation what its code does not say."""
     # The host may have another DEFAULT_SCHEMA_CLASS, so ours is named on the view itself.
     view.schema = AutoSchema()
     handle = _own_method(view, method)
@@ -267,6 +276,9 @@ def _route(request: HttpRequest, name: str) -> str:
 def _generated() -> Mapping[str, Any]:
     """The document but for its address, which depends on the request."""
     _describe()
+    for app, describer in OPTIONAL_APPS.items():
+        if apps.is_installed(app):
+            import_module(describer).describe()
     # The host's hooks are made for the host's own API.
     with patched_settings({"PREPROCESSING_HOOKS": [], "POSTPROCESSING_HOOKS": []}):
         generator = SchemaGenerator(urlconf="instant_notifications.api.urls")

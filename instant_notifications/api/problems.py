@@ -17,12 +17,15 @@ from rest_framework.response import Response
 
 from instant_notifications import privacy
 from instant_notifications.exceptions import (
+    Blocked,
     ContentMismatch,
     HandoverFailed,
+    InvalidMessage,
     NotConfigured,
     OutcomeUnknown,
     Rejected,
     StillUnderWay,
+    TooManyRequests,
     Unavailable,
 )
 
@@ -76,11 +79,21 @@ BY_EXCEPTION: Final[Mapping[type[Exception], Problem]] = {
         "IN-00003", 504, "The outcome of the hand-over is unknown", retry_after=30
     ),
     ContentMismatch: Problem("IN-00004", 422, "The id was used with other content"),
+    TooManyRequests: Problem("IN-00005", 429, "Too many requests"),
+    Blocked: Problem("IN-00006", 403, "No code is sent to this recipient"),
 }
 
 
 class ShipmentNotFound(Exception):  # noqa: N818
     """Nobody's, somebody else's, or not an id at all: all the same to the caller."""
+
+
+class Refused(Exception):  # noqa: N818
+    """The request is answered with this problem, and with these members besides."""
+
+    def __init__(self, problem: Problem, **members: Any) -> None:
+        self.problem, self.members = problem, members
+        super().__init__(problem.code)
 
 
 class InvalidRequest(Exception):  # noqa: N818
@@ -100,10 +113,12 @@ def answer_exception(exception: Exception, context: Mapping[str, Any]) -> Respon
     """DRF's exception handler for our views: no exception leaves without a problem document."""
     request = context["request"]
     trace_id = trace_id_of(request)
-    if isinstance(exception, InvalidRequest):
+    if isinstance(exception, InvalidRequest | InvalidMessage):
         return _answer(400, VALIDATION_TITLE, trace_id, errors=exception.errors)
     if isinstance(exception, ShipmentNotFound):
         return _answer_problem(NOT_FOUND, trace_id)
+    if isinstance(exception, Refused):
+        return _answer_problem(exception.problem, trace_id, **exception.members)
     problem = next(
         (BY_EXCEPTION[kind] for kind in type(exception).__mro__ if kind in BY_EXCEPTION), None
     )
@@ -127,6 +142,8 @@ def _answer_failure(problem: Problem, exception: Exception, trace_id: str) -> Re
         retry_after = exception.retry_after or retry_after
         if exception.shipment_id:
             members["shipmentId"] = str(exception.shipment_id)
+    if isinstance(exception, TooManyRequests):
+        retry_after, members["limit"] = exception.retry_after, exception.limit
     return _answer_problem(problem, trace_id, retry_after, **members)
 
 

@@ -59,6 +59,14 @@ class Object(serializers.Serializer[Any]):
             raise serializers.ValidationError([rules.NOT_OBJECT])
         return self.to_internal_value(data)
 
+    def members(self, **context: Any) -> Mapping[str, Any]:
+        """What it holds; raises ``InvalidRequest`` with every broken rule."""
+        self._context = context
+        if not self.is_valid():
+            raise InvalidRequest(dict(_by_path(self.errors)))
+        members: Mapping[str, Any] = self.validated_data
+        return members
+
 
 def text_schema(limit: int | None = None, **more: Any) -> Schema:
     bounds = {"minLength": 1} | ({} if limit is None else {"maxLength": limit})
@@ -109,10 +117,7 @@ class InstantOrder(Object):
 
     def draft(self, creator: str) -> orders.Draft:
         """The message to send; raises ``InvalidRequest`` with every broken rule."""
-        self._context = {"creator": creator}
-        if not self.is_valid():
-            raise InvalidRequest(dict(_by_path(self.errors)))
-        members = self.validated_data
+        members = self.members(creator=creator)
         return self.draft_from(
             members,
             creator=creator,

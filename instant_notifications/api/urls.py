@@ -16,5 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("instant_notifications.webhooks")),
 ]
 
+if apps.is_installed("instant_notifications.otp"):
+    urlpatterns += [path("otp/", include("instant_notifications.otp.api"))]
 if apps.is_installed("drf_spectacular"):
     urlpatterns += [path("schema/", include("instant_notifications.api.openapi"))]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from instant_notifications import feed, orders
+from instant_notifications import feed, guard, orders
 from instant_notifications.api.authentication import (
     BearerAuthentication,
     MayCreateNotifications,
@@ -25,7 +26,13 @@ from instant_notifications.api.serializers import (
     InstantOrder,
     InstantSms,
 )
-from instant_notifications.api.wire import ContractRequest, JsonParser, JsonRenderer, OnlyJson
+from instant_notifications.api.wire import (
+    ContractRequest,
+    JsonParser,
+    JsonRenderer,
+    OnlyJson,
+    json_time,
+)
 from instant_notifications.statuses import Channel
 
 DEPRECATED_SINCE: Final = datetime(2025, 10, 1, tzinfo=UTC)
@@ -82,6 +89,7 @@ class InstantView(ContractView):
 
     def post(self, request: Request) -> Response:
         draft = self.serializer_class(data=request.data).draft(creator_of(request))
+        guard.admit_send(draft.creator, unless=partial(orders.is_known, draft))
         sent = orders.send(draft)
         response = Response(_sent_body(sent), status=200 if sent.replayed else 201)
         path = self.path_of("shipment", shipment_id=sent.shipment_id)
@@ -181,13 +189,13 @@ def _manifest_body(report: feed.Report) -> dict[str, Any]:
         **_with_reference({"shipmentId": str(shipment.pk)}, shipment.senders_reference),
         "type": shipment.type,
         "status": report.status,
-        "lastUpdate": _time(report.at),
+        "lastUpdate": json_time(report.at),
         "recipients": [
             {
                 "type": TYPE_WORDS[recipient.channel],
                 "destination": recipient.destination,
                 "status": recipient.status,
-                "lastUpdate": _time(recipient.at),
+                "lastUpdate": json_time(recipient.at),
             }
             for recipient in report.recipients
         ],
@@ -204,7 +212,3 @@ def _entry_body(report: feed.Report) -> dict[str, Any]:
 
 def _with_reference(body: dict[str, str], senders_reference: str) -> dict[str, str]:
     return {**body, "sendersReference": senders_reference} if senders_reference else body
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import IO, Any
 
 from django.core.exceptions import RequestDataTooBig
@@ -55,6 +56,10 @@ class JsonParser(BaseParser):
         if not isinstance(data, dict):
             raise InvalidRequest({ROOT: [rules.NOT_OBJECT]})
         return data
+
+
+def json_time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,9 +1,14 @@
 """The rows behind a message, from the order that asked for it to the feed that reports it."""
 
-from instant_notifications.models.databases import primary, release_pooled_connection
+from instant_notifications.models.databases import (
+    primary,
+    refuse_open_transaction,
+    release_pooled_connection,
+)
 from instant_notifications.models.feed import FeedEntry, Organisation
 from instant_notifications.models.figures import Figures
 from instant_notifications.models.gateways import FeedCursor, GatewayState
+from instant_notifications.models.guard import Allowance, Hold, ListEntry, Refusals, VerifiedShare
 from instant_notifications.models.identifiers import uuid7
 from instant_notifications.models.interventions import Intervention
 from instant_notifications.models.orders import (
@@ -17,20 +22,26 @@ from instant_notifications.models.orders import (
 from instant_notifications.models.receipts import UnmatchedReceipt
 
 __all__ = [
+    "Allowance",
     "Delivery",
     "DeliveryQuerySet",
     "FeedCursor",
     "FeedEntry",
     "Figures",
     "GatewayState",
+    "Hold",
     "IdempotencyRecord",
     "Intervention",
+    "ListEntry",
     "Order",
     "Organisation",
+    "Refusals",
     "Shipment",
     "StatusEvent",
     "UnmatchedReceipt",
+    "VerifiedShare",
     "primary",
+    "refuse_open_transaction",
     "release_pooled_connection",
     "uuid7",
 ]

@@ -2,12 +2,23 @@
 
 from django.db import connections, router
 
+from instant_notifications.exceptions import OpenTransaction
+
 
 def primary() -> str:
     """The alias that is written to, and read from where a replica's lag would tell a lie."""
     from instant_notifications.models.orders import Order
 
     return router.db_for_write(Order)
+
+
+def refuse_open_transaction() -> None:
+    """Raises ``OpenTransaction``, but for that of a ``TestCase``, which is never committed."""
+    connection = connections[primary()]
+    if not connection.get_autocommit() or connection.in_atomic_block:
+        blocks = connection.atomic_blocks
+        if not (blocks and getattr(blocks[-1], "_from_testcase", False)):
+            raise OpenTransaction
 
 
 def release_pooled_connection() -> None:

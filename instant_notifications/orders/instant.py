@@ -10,14 +10,7 @@ from time import monotonic, sleep
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import (
-    DatabaseError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    connections,
-    transaction,
-)
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from instant_notifications import dispatch, privacy, record, rules
@@ -28,7 +21,6 @@ from instant_notifications.exceptions import (
     InvalidMessage,
     NotConfigured,
     NotificationError,
-    OpenTransaction,
     OutcomeUnknown,
     Rejected,
     StillUnderWay,
@@ -40,6 +32,7 @@ from instant_notifications.models import (
     Order,
     Shipment,
     primary,
+    refuse_open_transaction,
     release_pooled_connection,
     uuid7,
 )
@@ -140,19 +133,24 @@ def send_email(
     body: str,
     *,
     content_type: str = "Plain",
+    time_to_live: int | None = None,
     sender: str = "",
     secret: bool = False,
     idempotency_id: str = "",
     senders_reference: str = "",
     creator: str = "",
 ) -> Sent:
-    """Send one e-mail now. ``content_type`` is ``Plain`` or ``Html``; else as ``send_sms``."""
+    """Send one e-mail now. ``content_type`` is ``Plain`` or ``Html``; else as ``send_sms``.
+
+    Without a ``time_to_live`` it may be handed over for as long as ``EMAIL_LIFETIME`` says.
+    """
     creator = creator or settings.DEFAULT_CREATOR
     checked = _check(
         to=(rules.email_address, to),
         subject=(rules.email_subject, subject),
         body=(rules.email_body, body),
         content_type=(rules.content_type, content_type),
+        time_to_live=(rules.time_to_live, time_to_live or DEFAULT_TIME_TO_LIVE),
         sender=(rules.optional(rules.email_sender_of(creator)), sender),
         idempotency_id=(rules.optional(rules.idempotency_id), idempotency_id),
         senders_reference=(rules.optional(rules.senders_reference), senders_reference),
@@ -169,6 +167,7 @@ def send_email(
             content_type=checked["content_type"],
             sender=checked["sender"],
             secret=secret,
+            **({} if time_to_live is None else {"time_to_live": checked["time_to_live"]}),
         )
     )
 
@@ -193,8 +192,7 @@ def email_draft(*, sender: str, subject: str, body: str, content_type: str, **dr
     return Draft(
         channel=Channel.EMAIL,
         content={"subject": subject, "body": body, "content_type": content_type, "sender": sender},
-        time_to_live=settings.EMAIL_LIFETIME,
-        **draft,
+        **{"time_to_live": settings.EMAIL_LIFETIME, **draft},
     )
 
 
@@ -213,6 +211,11 @@ def send(draft: Draft, *, also: Also = _nothing_else) -> Sent:
         return _send(draft, also)
 
 
+def is_known(draft: Draft) -> bool:
+    """Whether its id was used before, so that what became of it may be all there is to tell."""
+    return _known(draft) is not None
+
+
 class _Forgotten(NotificationError):  # noqa: N818
     """What the id stands for was purged between two looks at it: to be sent anew."""
 
@@ -221,7 +224,7 @@ def _send(draft: Draft, also: Also) -> Sent:
     unusable: NotConfigured | None = None
     delivery: Delivery | None = None
     with _database_needed(Unavailable):
-        _refuse_open_transaction()
+        refuse_open_transaction()
         try:
             delivery = _reserve(draft, also)
         except IntegrityError:
@@ -231,14 +234,6 @@ def _send(draft: Draft, also: Also) -> Sent:
     if delivery is None:
         return _again(draft, otherwise=unusable or _Forgotten("The reservation failed."))
     return _hand_over(delivery, require_route(draft.channel))
-
-
-def _refuse_open_transaction() -> None:
-    connection = connections[primary()]
-    if not connection.get_autocommit() or connection.in_atomic_block:
-        blocks = connection.atomic_blocks
-        if not (blocks and getattr(blocks[-1], "_from_testcase", False)):
-            raise OpenTransaction
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from django.urls import URLPattern
 from instant_notifications.api.urls import urlpatterns
 from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Receipt
+from instant_notifications.otp import api as codes
 from tests.api.conftest import DEPRECATED, EMAIL, FEED, SMS, every_route, post, shipment_path
 from tests.conftest import API
 from tests.outcomes import fails, in_turn
@@ -21,13 +22,20 @@ pytest.importorskip("drf_spectacular", reason="the extra `openapi` is not instal
 import jsonschema
 from drf_spectacular.validation import validate_schema
 
-SEND_ANSWERS = {"200", "201", "400", "401", "403", "409", "413", "415", "422", "500", "503", "504"}
+SEND_ANSWERS = {"200", "201", "409", "422", "429", "504"} | {
+    *("400", "401", "403", "413", "415", "500", "503")
+}
+CODE_ANSWERS = {"201", "400", "401", "403", "422", "429", "500", "503", "504"}
+VERIFY_ANSWERS = {"200", "400", "401", "403", "404", "413", "415", "429", "500", "503"}
 OPERATIONS = {
     ("/future/orders/instant/sms", "post"): SEND_ANSWERS,
     ("/future/orders/instant/email", "post"): SEND_ANSWERS,
     ("/future/orders/instant", "post"): SEND_ANSWERS,
     ("/future/shipment/{shipment_id}", "get"): {"200", "401", "403", "404", "500", "503"},
     ("/future/shipment/feed", "get"): {"200", "400", "401", "403", "500", "503"},
+    ("/otp/challenges", "post"): CODE_ANSWERS | {"413", "415"},
+    ("/otp/challenges/{challenge_id}/resend", "post"): CODE_ANSWERS | {"404"},
+    ("/otp/challenges/{challenge_id}/verify", "post"): VERIFY_ANSWERS,
 }
 
 
@@ -64,6 +72,7 @@ SEND_HEADERS = {
     "201": {"Location"},
     "200": {"Location", "Idempotent-Replayed", "Idempotent-Payload-Mismatch"},
     "409": {"Retry-After"},
+    "429": {"Retry-After"},
     "503": {"Retry-After"},
     "504": {"Retry-After"},
 }
@@ -221,6 +230,7 @@ def test_the_server_address_follows_the_mount(mount: str, client: Client) -> Non
 
 def test_the_document_shows_our_routes_and_none_of_the_hosts(document: dict[str, Any]) -> None:
     routes = [str(each.pattern) for each in urlpatterns if isinstance(each, URLPattern)]
+    routes += [f"otp/{each.pattern}" for each in codes.urlpatterns]
     assert {"/" + re.sub(r"<\w+:(\w+)>", r"{\1}", route) for route in routes} == set(
         document["paths"]
     )

@@ -1,7 +1,8 @@
 """Halts a worker at a chosen place, so that a test can kill it exactly there.
 
-A message halts at the place that its recipient's local part names. The package knows nothing of
-this: its public functions are wrapped.
+A message halts at the place that its recipient's local part names. Comparisons of one-time codes
+leave a file each, so that they can be counted over all workers. The package knows nothing of this:
+its functions are wrapped.
 """
 
 import os
@@ -9,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import uuid4
 
 from django.apps import AppConfig
 
@@ -27,6 +29,8 @@ class Halting(AppConfig):
     def ready(self) -> None:
         if directory := os.environ.get("HALT_IN"):
             _wrap(Path(directory))
+        if directory := os.environ.get("NOTE_COMPARISONS_IN"):
+            _note_comparisons(Path(directory))
 
 
 def _wrap(directory: Path) -> None:
@@ -63,3 +67,15 @@ def _wrap(directory: Path) -> None:
     dispatch.hand_over = halting_hand_over
     MailGateway.send = halting_send_mail  # type: ignore[assignment,method-assign]
     record._follow_up = halting_follow_up
+
+
+def _note_comparisons(directory: Path) -> None:
+    from instant_notifications.otp import codes
+
+    is_it = codes.is_it
+
+    def noted(*args: Any, **named: Any) -> bool:
+        (directory / str(uuid4())).touch()
+        return is_it(*args, **named)
+
+    codes.is_it = noted

@@ -267,7 +267,10 @@ class Service:
             return False
 
     def post(self, kind: str, body: Any) -> requests.Response:
-        return self._request("POST", f"future/orders/instant/{kind}", json=body)
+        return self.post_to(f"future/orders/instant/{kind}", body)
+
+    def post_to(self, path: str, body: Any) -> requests.Response:
+        return self._request("POST", path, json=body)
 
     def get(self, path: str) -> requests.Response:
         return self._request("GET", f"future/shipment/{path}")

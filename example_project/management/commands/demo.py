@@ -90,6 +90,7 @@ class Command(BaseCommand):
         self._title("Look at it")
         self.stdout.write(f"  API documents   {api}/schema/swagger/")
         self.stdout.write(f"  Console         {address}/admin/   login {LOGIN} / {LOGIN}")
+        self.stdout.write(f"  Codes           {address}/codes/   type a number, get a code")
         self.stdout.write("  Messages        .venv/bin/python manage.py simulator_inbox")
         self.stdout.write("  Expiry          .venv/bin/python manage.py expire_notifications\n\n")
 

@@ -9,11 +9,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, router, transaction
 
 SIMULATOR: Final = "instant_notifications_simulator"
-APPS: Final = ("instant_notifications", SIMULATOR)
+CODES: Final = "instant_notifications_otp"
+APPS: Final = ("instant_notifications", SIMULATOR, CODES)
 
 VIEWER: Final = {
+    "view_challenge",
     "view_figures",
     "view_gatewaystate",
+    "view_hold",
+    "view_listentry",
     "view_shipment",
     "view_simulatedmessage",
     "view_unmatchedreceipt",
@@ -25,14 +29,19 @@ GROUPS: Final[Mapping[str, Set[str]]] = {
         "change_simulatedmessage",
         "end_shipment",
         "export_shipment",
+        "keep_listentry",
         "match_unmatchedreceipt",
+        "release_hold",
         "resend_shipment",
         "switch_gatewaystate",
         "test_shipment",
     },
     "Notifications: auditor": VIEWER | {"export_shipment", "reveal_shipment", "view_intervention"},
 }
-OF_THE_SIMULATOR: Final = {"change_simulatedmessage", "view_simulatedmessage"}
+OF_OPTIONAL_APPS: Final[Mapping[str, Set[str]]] = {
+    SIMULATOR: {"change_simulatedmessage", "view_simulatedmessage"},
+    CODES: {"view_challenge"},
+}
 
 
 class Command(BaseCommand):
@@ -73,7 +82,9 @@ def _known() -> Mapping[str, Permission]:
 
 
 def _left_out() -> Set[str]:
-    return set() if apps.is_installed("instant_notifications.simulator") else OF_THE_SIMULATOR
+    installed = {app.label for app in apps.get_app_configs()}
+    absent = (theirs for app, theirs in OF_OPTIONAL_APPS.items() if app not in installed)
+    return set().union(*absent)
 
 
 def _told(is_new: bool, added: Collection[Permission], removed: Collection[Permission]) -> str:

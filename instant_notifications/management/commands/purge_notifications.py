@@ -6,4 +6,4 @@ from instant_notifications.management.upkeep import UpkeepCommand
 
 class Command(UpkeepCommand):
     help = f"Erases and deletes what is older than the KEEP_… settings. {UpkeepCommand.__doc__}"
-    chores = upkeep.RETENTION
+    chores = (*upkeep.RETENTION, *upkeep.GUARD)
