@@ -235,7 +235,10 @@ def test_a_second_press_does_not_say_sent_where_nothing_was(operator: Client, st
     assert "It was sent again already." not in text_of(do(operator, "resend", shown))
 
 
-def test_a_second_press_after_a_worker_died_does_not_say_sent(operator: Client, stub: Stub) -> None:
+def test_a_second_press_after_a_worker_died_does_not_say_sent(
+    operator: Client, stub: Stub, configure: Any
+) -> None:
+    configure(WAIT_FOR_DUPLICATE=0)
     shown = review(operator, "resend", refused(stub))
     stub.do = fails(Killed)
     with pytest.raises(Killed):

@@ -72,6 +72,24 @@ def test_a_limit_lets_a_burst_through_and_is_refilled_evenly(
     assert [outcome(take) for _ in range(4)] == ["sent"] * 3 + ["creator"]
 
 
+def test_a_bucket_that_somebody_makes_at_the_same_moment_is_not_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The row is not there to be moved, and is there when it is looked at."""
+    (charge,) = limits.toll_of({"creator": "ttd"})
+    move = limits._move
+
+    def too_early(charge: limits.Charge) -> int:
+        monkeypatch.setattr(limits, "_move", move)
+        moved = move(charge)
+        limits.take([charge])
+        return moved
+
+    monkeypatch.setattr(limits, "_move", too_early)
+    limits.take([charge])
+    assert not limits._wait(charge, Allowance.objects.get().full_at) > 0
+
+
 @pytest.mark.parametrize("back", [timedelta(seconds=1), timedelta(seconds=100), timedelta(days=1)])
 def test_a_clock_that_is_set_back_shuts_nobody_out_for_long(
     back: timedelta, configure: Configure, clock: Clock

@@ -90,14 +90,13 @@ def take(toll: Toll) -> None:
 
 
 def _take(charge: Charge) -> None:
-    if _move(charge):
-        return
-    full_at = _rows().filter(pk=charge.key).values_list("full_at", flat=True).first()
-    if full_at is None:  # never seen, or purged
-        _make([charge])
-        if _move(charge):
-            return
-    raise _refusal(charge, full_at or FULL)
+    while not _move(charge):
+        full_at = _rows().filter(pk=charge.key).values_list("full_at", flat=True).first()
+        if full_at is None:  # never seen, or purged
+            _make([charge])
+        elif _wait(charge, full_at) > 0:
+            raise _refusal(charge, full_at)
+        # else somebody has made it since
 
 
 def _make(missing: Toll) -> None:

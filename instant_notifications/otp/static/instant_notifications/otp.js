@@ -8,7 +8,7 @@ document.addEventListener("submit", (event) => {
   if (sent) event.preventDefault();
   sent = true;
   waiting.abort();
-});
+}, { capture: true });
 window.addEventListener("pageshow", () => { sent = false; });
 
 if (field && "OTPCredential" in window) {
