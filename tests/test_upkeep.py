@@ -582,6 +582,8 @@ def test_several_sweeps_at_once_change_each_row_once(stub: Any, clock: Clock) ->
     situations = ["open", "unknown", "taken", "lapsed", "taken", "lapsed", "unknown"]
     for situation in situations:
         brought_to(situation, stub)
+    # MariaDB deadlocks over the first entry of a feed; what then fails is done in the next round.
+    Organisation.objects.get_or_create(name=Shipment.objects.latest("pk").creator)
     clock.go(DAY)
     counts = at_once(sweep, sweep, sweep)
     assert sum(counts, Counter()) == {
