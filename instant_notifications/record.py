@@ -259,8 +259,7 @@ def _out_of_turn(delivery: Delivery, change: Change, now: datetime) -> bool:
     """The clock speaks too early, or a person too late."""
     if change.cause is Cause.EXPIRY:
         return not delivery.overdue(now)
-    unsent = delivery.handover == Handover.OPEN and delivery.completed_at is None
-    return change.cause is Cause.OPERATOR and not unsent
+    return change.cause is Cause.OPERATOR and not delivery.unsent
 
 
 def _outdated(delivery: Delivery, change: Change) -> bool:

@@ -5,7 +5,7 @@ Each rule takes a value and the name the caller gave it, and returns the value t
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import email_validator
@@ -38,6 +38,7 @@ PHONE: Final = gettext_noop("Recipient phone number is not a valid mobile number
 REGION: Final = gettext_noop("Recipient phone number is in a region that is not allowed.")
 TIME_TO_LIVE: Final = gettext_noop("Time-to-live must be between 60 and 172800 seconds (48 hours).")
 EMAIL: Final = gettext_noop("Invalid email address format.")
+CHANNEL: Final = "Expected sms or email."
 CONTENT_TYPE: Final = gettext_noop("Email content type must be either Plain or HTML.")
 SENDER: Final = gettext_noop("This sender is not approved for the organisation.")
 
@@ -212,3 +213,7 @@ def _normal_address(written: str) -> str:
         return email_address(written, "APPROVED_SENDERS")
     except Broken:
         return written
+
+
+RECIPIENT: Final[Mapping[str, Rule]] = {Channel.SMS: mobile_number, Channel.EMAIL: email_address}
+"""What a recipient must look like, by channel."""

@@ -16,11 +16,12 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from instant_notifications.admin import words
 from instant_notifications.conf import settings
 from instant_notifications.models import Organisation, Shipment
 from instant_notifications.models.identifiers import first_uuid7
 from instant_notifications.models.orders import overdue
-from instant_notifications.statuses import STAGES, WORDS, Channel, Handover, ShipmentType, Stage
+from instant_notifications.statuses import STAGES, WORDS, Handover, Stage
 
 MOST_CREATORS: Final = 100
 
@@ -38,14 +39,6 @@ STAGE_NAMES: Final[Mapping[Stage, Text]] = {
 DOUBT: Final = "doubt"
 IN_DOUBT: Final = _("in doubt")
 """It may have been sent; beside its stage, for it may well have expired since."""
-
-KIND_NAMES: Final[Mapping[ShipmentType, Text]] = {
-    ShipmentType.INSTANT: _("instant"),
-    ShipmentType.NOTIFICATION: _("notification"),
-    ShipmentType.REMINDER: _("reminder"),
-}
-
-CHANNEL_NAMES: Final[Mapping[Channel, Text]] = {Channel.SMS: _("SMS"), Channel.EMAIL: _("e-mail")}
 
 PRESETS: Final[Mapping[str, tuple[Text, timedelta]]] = {
     "hour": (_("Last hour"), timedelta(hours=1)),
@@ -130,7 +123,7 @@ class ChannelFilter(ChoiceFilter):
     parameter_name = "channel"
 
     def offered(self) -> Iterable[tuple[str, Text]]:
-        return _listed(CHANNEL_NAMES)
+        return _listed(words.CHANNELS)
 
     def of_delivery(self, value: str, now: datetime) -> Q:  # noqa: ARG002
         return Q(channel=value)
@@ -168,7 +161,7 @@ class KindFilter(ChoiceFilter):
     parameter_name = "kind"
 
     def offered(self) -> Iterable[tuple[str, Text]]:
-        return _listed(KIND_NAMES)
+        return _listed(words.TYPES)
 
     def of_shipment(self, value: str) -> Q:
         return Q(type=value)

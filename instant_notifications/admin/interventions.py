@@ -9,23 +9,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from instant_notifications.admin.reading import BoundedPaginator, Page
+from instant_notifications.admin.reading import BoundedList
 from instant_notifications.models import Intervention
 from instant_notifications.templatetags.console import when
 
 
-class InterventionAdmin(Page):
+class InterventionAdmin(BoundedList):
     list_display = ("time", "by", "kind", "because", "shipment", "new_shipment")
     list_display_links = None
     list_filter = ("kind",)
-    list_per_page = 50
-    list_select_related = ()
-    sortable_by = ()
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions = None
-    ordering = ("-pk",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Intervention]:
         whole = super().get_queryset(request).select_related("delivery", "successor")

@@ -24,12 +24,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import privacy
-from instant_notifications.admin.filters import FILTERS, IN_DOUBT, KIND_NAMES, ChoiceFilter
+from instant_notifications.admin import words
+from instant_notifications.admin.filters import FILTERS, IN_DOUBT, ChoiceFilter
 from instant_notifications.admin.reading import Page, uuids
 from instant_notifications.feed import order_status
 from instant_notifications.models import Delivery, Shipment
 from instant_notifications.models.identifiers import made_at
-from instant_notifications.statuses import STAGES, Handover, ShipmentType
+from instant_notifications.statuses import STAGES, Handover
 from instant_notifications.templatetags.console import when
 
 LOOKS_THROUGH: Final = 20_000
@@ -225,7 +226,7 @@ class ListPage(Page):
 
     @admin.display(description=_("kind"))
     def kind(self, shipment: Shipment) -> str:
-        return str(KIND_NAMES[ShipmentType(shipment.type)])
+        return str(words.TYPES[shipment.type])
 
     @admin.display(description=_("recipients"))
     def recipients(self, shipment: Shipment) -> SafeString:

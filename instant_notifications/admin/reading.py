@@ -120,3 +120,15 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def count(self) -> int:
         return cast("QuerySet[Any]", self.object_list)[: self.LIMIT].count()
+
+
+class BoundedList(Page):
+    """Of rows in the order they were made, which nothing is done to as a list."""
+
+    list_per_page = 50
+    sortable_by = ()
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions = None
+    ordering = ("-pk",)

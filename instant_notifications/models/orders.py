@@ -254,6 +254,11 @@ class Delivery(models.Model):
         return self.lease_until is not None and self.lease_until > timezone.now()
 
     @property
+    def unsent(self) -> bool:
+        """It certainly was not sent, and still could be."""
+        return self.handover == Handover.OPEN and self.completed_at is None
+
+    @property
     def overdue_at(self) -> datetime:
         """When a missing last word begins to mean that none will come."""
         return self.expires_at + timedelta(seconds=settings.EXPIRY_GRACE)

@@ -63,8 +63,9 @@ def _replace(matter: Matter, note: "partial[None]", successor: Delivery) -> None
     second message.
     """
     note(successor=successor)
-    for replaced in filter(verdicts.is_unsent, matter.family):
-        _cancel(replaced.pk)
+    for replaced in matter.family:
+        if replaced.unsent:
+            _cancel(replaced.pk)
 
 
 def cancel(delivery_id: UUID, *, by: str, because: str) -> Delivery:

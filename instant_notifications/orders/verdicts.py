@@ -103,11 +103,6 @@ def _families(originals: Collection[UUID]) -> Mapping[UUID, Sequence[Delivery]]:
     return families
 
 
-def is_unsent(delivery: Delivery) -> bool:
-    """It certainly was not sent, and still could be."""
-    return delivery.handover == Handover.OPEN and delivery.completed_at is None
-
-
 def may_resend(matter: Matter, now: datetime) -> Verdict:
     return _first(_RESEND, matter, now)
 
@@ -149,13 +144,10 @@ def _is_at_its_end(matter: Matter, now: datetime) -> bool:
 
 def _may_not_be_written_to(delivery: Delivery) -> bool:
     try:
-        _RECIPIENT[Channel(delivery.channel)](delivery.destination, "to")
+        rules.RECIPIENT[Channel(delivery.channel)](delivery.destination, "to")
     except rules.Broken:
         return True
     return False
-
-
-_RECIPIENT: Final = {Channel.SMS: rules.mobile_number, Channel.EMAIL: rules.email_address}
 
 
 def _has_arrived(delivery: Delivery) -> bool:
@@ -197,7 +189,7 @@ def _is_overdue(matter: Matter, now: datetime) -> bool:
 _is_secret = _of_delivery(lambda delivery: delivery.secret)
 _is_being_sent = _of_delivery(lambda delivery: delivery.leased)
 _has_ended = _of_delivery(lambda delivery: delivery.completed_at is not None)
-_waits = _of_delivery(is_unsent)
+_waits = _of_delivery(lambda delivery: delivery.unsent)
 
 MISSING: Final = Verdict(May.NO, _("Its text or its recipient is not kept, or cannot be read."))
 _BUSY: Final = Verdict(May.NO, _("It is being sent at this moment."))

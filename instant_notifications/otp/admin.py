@@ -16,7 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications.admin.filters import TimeFilter
-from instant_notifications.admin.reading import BoundedPaginator, Page, uuids
+from instant_notifications.admin.reading import BoundedList, uuids
 from instant_notifications.history import storable
 from instant_notifications.otp.models import PURPOSE_LENGTH, Challenge
 from instant_notifications.templatetags.console import when
@@ -96,7 +96,7 @@ class PurposeFilter(ValueFilter):
 
 
 @admin.register(Challenge)
-class ChallengeAdmin(Page):
+class ChallengeAdmin(BoundedList):
     list_display = (
         "created",
         "purpose",
@@ -110,13 +110,6 @@ class ChallengeAdmin(Page):
         "ended",
     )
     list_filter = (NewestOfTime, StateFilter, PurposeFilter)
-    list_per_page = 50
-    sortable_by = ()
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions = None
-    ordering = ("-pk",)
 
     def change_view(
         self,

@@ -22,20 +22,10 @@ from instant_notifications.api.serializers import Member, Object, text_schema
 from instant_notifications.api.views import ContractView
 from instant_notifications.api.wire import json_time
 from instant_notifications.otp.challenges import purpose_rule
+from instant_notifications.otp.codes import LONGEST_WRITTEN
 from instant_notifications.otp.models import PURPOSE_LENGTH, Challenge
-from instant_notifications.statuses import Channel
-
-CODE_LENGTH: Final = 64
-"""Room for the longest code, however it is spaced."""
 
 LANGUAGE_LENGTH: Final = 35  # RFC 5646 §4.4.1
-
-CHANNEL: Final = "Expected sms or email."
-
-RECIPIENT: Final[Mapping[str, rules.Rule]] = {
-    Channel.SMS: rules.mobile_number,
-    Channel.EMAIL: rules.email_address,
-}
 
 REFUSALS: Final[Mapping[otp.Reason, Problem]] = {
     otp.Reason.NOT_FOUND: Problem("NO_OTP_FOUND", 404, "There is no such code"),
@@ -47,8 +37,8 @@ REFUSALS: Final[Mapping[otp.Reason, Problem]] = {
 
 def channel(value: object, name: str) -> str:
     written = rules.text(value, name).lower()
-    if written not in RECIPIENT:
-        raise rules.Broken(CHANNEL)
+    if written not in rules.RECIPIENT:
+        raise rules.Broken(rules.CHANNEL)
     return written
 
 
@@ -58,7 +48,7 @@ def language(value: object, name: str) -> str:
 
 
 def typed_code(value: object, name: str) -> str:
-    return rules.text(value, name, limit=CODE_LENGTH, allowed="\t\n\r")
+    return rules.text(value, name, limit=LONGEST_WRITTEN, allowed="\t\n\r")
 
 
 class Recipient(Member):
@@ -66,18 +56,18 @@ class Recipient(Member):
 
     def checked(self, data: Any) -> Any:
         beside = str(self.parent.initial_data.get("channel")).lower()
-        return RECIPIENT.get(beside, self.rule)(data, str(self.field_name))
+        return rules.RECIPIENT.get(beside, self.rule)(data, str(self.field_name))
 
 
 class ChallengeRequest(Object):
     purpose = Member(purpose_rule, text_schema(PURPOSE_LENGTH))
-    channel = Member(channel, {"type": "string", "enum": list(RECIPIENT)})
+    channel = Member(channel, {"type": "string", "enum": list(rules.RECIPIENT)})
     recipient = Recipient(rules.text, text_schema())
     language = Member(language, text_schema(LANGUAGE_LENGTH), blank_means="")
 
 
 class VerificationRequest(Object):
-    code = Member(typed_code, text_schema(CODE_LENGTH))
+    code = Member(typed_code, text_schema(LONGEST_WRITTEN))
     purpose = Member(purpose_rule, text_schema(PURPOSE_LENGTH), blank_means="")
 
 

@@ -224,11 +224,10 @@ def _wanted(recipient: str, purpose: str, channel: str) -> str:
         purpose_rule(purpose, "purpose")
     except rules.Broken as broken:
         errors["purpose"] = [str(broken)]
-    if channel not in list(Channel):
-        raise InvalidMessage({**errors, "channel": ["Expected sms or email."]})
-    rule = rules.mobile_number if channel == Channel.SMS else rules.email_address
+    if channel not in rules.RECIPIENT:
+        raise InvalidMessage({**errors, "channel": [rules.CHANNEL]})
     try:
-        wanted: str = rule(recipient, "recipient")
+        wanted: str = rules.RECIPIENT[channel](recipient, "recipient")
         if channel == Channel.SMS:
             guard.require_country(wanted)
     except rules.Broken as broken:

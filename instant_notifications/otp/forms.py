@@ -10,13 +10,12 @@ from django.conf import settings as django_settings
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import rules
+from instant_notifications.otp.codes import LONGEST_WRITTEN
 from instant_notifications.statuses import Channel
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
-MAX_TYPED: Final = 64
-"""Of a code: room for blanks, dashes and whatever else comes along when one is pasted."""
 
 # The digits and dashes of any script: the code is read as people type it.
 CODE_PATTERN: Final = r"[\p{Nd}\p{Pd}\s]*"
@@ -95,7 +94,7 @@ class VerifyCodeForm(forms.Form):
 
     code = forms.CharField(
         label=_("Code"),
-        max_length=MAX_TYPED,
+        max_length=LONGEST_WRITTEN,
         # A password input is never sent back with what was typed; this one can be read meanwhile.
         widget=forms.PasswordInput(
             attrs={
