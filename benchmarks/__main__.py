@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import console, counter, databases, feed, figures, sync, upkeep
+from benchmarks import bulk, console, counter, databases, feed, figures, sync, upkeep
 from benchmarks.tables import Table, show
 
 PACKAGES = ("Django", "djangorestframework", "gunicorn", "psycopg", "requests")
@@ -36,6 +36,9 @@ WHAT: Mapping[str, Measurement] = {
     "sync": lambda name, directory, quick: [
         sync.table_of(name, directory, sync.QUICK if quick else sync.FULL)
     ],
+    "bulk": lambda name, directory, quick: bulk.tables_of(
+        name, directory, bulk.QUICK if quick else bulk.FULL
+    ),
     "console": lambda name, directory, quick: [
         console.table_of(name, directory, console.QUICK if quick else console.FULL)
     ],

@@ -38,3 +38,13 @@ class BenchmarkGateway(BaseGateway):
         if answer.status_code != 200:
             raise Rejected(f"HTTP {answer.status_code}")
         return Receipt(gateway_reference=answer.json()["id"], word="OK")
+
+
+class AtOnceGateway(BaseGateway):
+    """It takes everything and tells nobody; its acceptance is the last word as well."""
+
+    channels = frozenset(Channel)
+    reports_receipts = False
+
+    def send(self, message: Message) -> Receipt:
+        return Receipt(gateway_reference=message.reference, word="OK")

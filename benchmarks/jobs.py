@@ -16,6 +16,8 @@ import django
 
 from benchmarks.messages import PAGE, UPSTREAM
 
+TEXT: Final = "Your application has been received. Log in to read our answer."
+
 
 def main() -> None:
     django.setup()
@@ -166,6 +168,106 @@ def store_pages(way: str, pages: int) -> float:
     return seconds
 
 
+def place(first: int, count: int) -> float:
+    """Seconds to place an order for so many; the recipients are checked as they are read."""
+    from instant_notifications.orders import place_order
+    from instant_notifications.orders.regular import Sms
+    from instant_notifications.recipients import phone
+
+    began = perf_counter()
+    place_order(map(phone, _numbers(first, count)), sms=Sms(TEXT, daytime=False))
+    return perf_counter() - began
+
+
+def place_by_hand(first: int, count: int) -> float:
+    from benchmarks.floor.bulk import place
+
+    began = perf_counter()
+    place(_numbers(first, count), TEXT)
+    return perf_counter() - began
+
+
+def _numbers(first: int, count: int) -> Sequence[str]:
+    """None of which the simulator treats in a special way."""
+    numbers = (divmod(number, 9000) for number in range(first, first + count))
+    return [f"+479{block:03}{1000 + rest}" for block, rest in numbers]
+
+
+def work_off(seconds: float) -> int:
+    """What ``process_due_orders`` does, for so long; how many messages have left."""
+    from instant_notifications import tasks
+
+    deadline, done = perf_counter() + seconds, 0
+    while number := sum(tasks.sweep(lambda: perf_counter() > deadline)):
+        done += number
+    return done
+
+
+def work_off_some(count: int) -> None:
+    """The same, until so many have left."""
+    from instant_notifications import tasks
+
+    while count > 0 and (number := sum(islice(tasks.sweep(lambda: False), 1))):
+        count -= number
+
+
+def work_off_by_hand(seconds: float) -> int:
+    from benchmarks.floor.bulk import work_off
+
+    deadline, done = perf_counter() + seconds, 0
+    while perf_counter() < deadline and (number := work_off()):
+        done += number
+    return done
+
+
+def statements_of(of: str, **arguments: Any) -> int:
+    """How many another job asks the database to carry out."""
+    from django.db import connection
+
+    statements = []
+
+    def count(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(count):
+        JOBS[of](**arguments)
+    return len(statements)
+
+
+def plan_all() -> None:
+    """Make a plan of each message that ``fill`` has made; those with no last word are due."""
+    from benchmarks.rows import plan_all
+
+    plan_all()
+
+
+def claim_times(times: int) -> Mapping[str, Sequence[float]]:
+    """Seconds for each claim of a chunk, while those before are kept; and for the queue's chart."""
+    from django.utils import timezone
+
+    from instant_notifications import planning, tasks
+    from instant_notifications.charts.queue import queue
+    from instant_notifications.models import Plan
+
+    def charted() -> None:
+        queue(timezone.now())
+
+    def claimed() -> None:
+        assert len(planning.claim(Plan, tasks.CHUNK)) == tasks.CHUNK
+
+    return {
+        "chart of the queue": [_timed(charted) for _ in range(times // 5)],
+        "claim": [_timed(claimed) for _ in range(times)],
+    }
+
+
+def _timed(act: Callable[[], None]) -> float:
+    began = perf_counter()
+    act()
+    return perf_counter() - began
+
+
 def peak_megabytes() -> float:
     """The most memory that this process has ever held."""
     return getrusage(RUSAGE_SELF).ru_maxrss / 1024
@@ -198,6 +300,14 @@ JOBS: Final[Mapping[str, Callable[..., Any]]] = {
         sync_pages,
         waiting,
         store_pages,
+        place,
+        place_by_hand,
+        work_off,
+        work_off_some,
+        work_off_by_hand,
+        statements_of,
+        plan_all,
+        claim_times,
         peak_megabytes,
         deadlocks,
     )

@@ -15,17 +15,27 @@ from django.db.models import Model
 from django.utils import timezone
 
 from benchmarks.messages import Messages
+from benchmarks.servers import ORGANISATION
 from instant_notifications.models import (
     Delivery,
     FeedEntry,
     IdempotencyRecord,
+    Notice,
     Order,
     Organisation,
+    Plan,
     Shipment,
     StatusEvent,
     uuid7,
 )
-from instant_notifications.statuses import Cause, Channel, Handover, OrderStatus, ShipmentType
+from instant_notifications.statuses import (
+    Cause,
+    Channel,
+    Ended,
+    Handover,
+    OrderStatus,
+    ShipmentType,
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,25 @@ def fill(messages: Sequence[Mapping[str, Any]]) -> None:
     with _in_haste(dialect):
         for stretch in messages:
             _fill(Messages(**stretch), dialect)
+
+
+def plan_all() -> None:
+    """Give every shipment a plan: due where its delivery has no last word, else ended."""
+    notice = Notice.objects.create(
+        order=Order.objects.create(creator=ORGANISATION), place=0, requested_at=timezone.now()
+    )
+    common = {"notice": notice, "shipment_id": uuid7(), "recipient": "{}"}
+    ended = Plan(**common, ended=Ended.PLANNED, ended_at=timezone.now())
+    deliveries = connection.ops.quote_name(Delivery._meta.db_table)
+    with _in_haste(DIALECTS[connection.vendor]):
+        _insert(
+            ended, {"shipment_id": "shipment_id"}, f"{deliveries} WHERE completed_at IS NOT NULL"
+        )
+        _insert(
+            Plan(**common),
+            {"shipment_id": "shipment_id", "due_at": "created_at"},
+            f"{deliveries} WHERE completed_at IS NULL",
+        )
 
 
 def refresh() -> None:

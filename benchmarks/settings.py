@@ -16,6 +16,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "instant_notifications",
+    "instant_notifications.simulator",
     "benchmarks.floor",
 ]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
@@ -29,11 +30,16 @@ INSTANT_NOTIFICATIONS = {
             "BACKEND": "benchmarks.gateway.BenchmarkGateway",
             "OPTIONS": {"url": BENCHMARK_GATEWAY_URL},
         },
+        "at_once": {"BACKEND": "benchmarks.gateway.AtOnceGateway"},
+        "simulator": {
+            "BACKEND": "instant_notifications.simulator.gateway.SimulatorGateway",
+            "OPTIONS": {"deliver_after": None},
+        },
         "upstream": {
             "BACKEND": "instant_notifications.gateways.altinn.AltinnGateway",
             "OPTIONS": {"url": BENCHMARK_UPSTREAM_URL, "token": BENCHMARK_UPSTREAM_TOKEN},
         },
     },
-    "ROUTES": {"sms": ["stub"]},
+    "ROUTES": {"sms": [env.str("BENCHMARK_ROUTE", default="stub")]},
     "LIMITS": {"creator": (10**9, 60)},  # asked, and never in the way
 }

@@ -140,6 +140,22 @@ if UPSTREAM_URL := env.str("UPSTREAM_URL", default=""):
         "OPTIONS": {"url": UPSTREAM_URL, "token": env.str("UPSTREAM_TOKEN")},
     }
 
+# Who works regular orders off: whoever finds them due, at once; or workers that take tasks from the
+# database, or from Redis.
+_ENGINES = {
+    "database": ("django_tasks_db.DatabaseBackend", "django_tasks_db"),
+    "rq": ("django_tasks_rq.RQBackend", "django_rq"),
+}
+if (_ENGINE := env.str("TASKS_BACKEND", default="immediate")) != "immediate":
+    _BACKEND, _APP = _ENGINES[_ENGINE]
+    TASKS = {"default": {"BACKEND": _BACKEND}}
+    INSTALLED_APPS += [_APP]
+RQ_QUEUES = {
+    "default": {
+        "URL": env.str("REDIS_URL", default="redis://127.0.0.1:6379/0?socket_connect_timeout=2")
+    }
+}
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -8,7 +8,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.db import connections
 
-from instant_notifications import guard, tokens
+from instant_notifications import contacts, guard, tokens
 from instant_notifications.conf import SETTINGS, SETTINGS_NAME, settings, written
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import gateway_class, gateways
@@ -23,7 +23,7 @@ PREFIX = "instant_notifications"
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001
     misspelt = list(_misspelt())
     # What follows reads the values; with unusable ones it would only repeat itself.
-    return misspelt or [*_routes(), *_sandbox(), *_gateways(), *_issuers()]
+    return misspelt or [*_routes(), *_sandbox(), *_gateways(), *_register(), *_issuers()]
 
 
 def _misspelt() -> Iterator[CheckMessage]:
@@ -104,6 +104,15 @@ def _gateways() -> Iterator[CheckMessage]:
             yield Error(
                 str(error), hint=f"See {SETTINGS_NAME}['GATEWAYS'][{alias!r}].", id=f"{PREFIX}.E006"
             )
+
+
+def _register() -> Iterator[CheckMessage]:
+    try:
+        yield from contacts.new_register().check()
+    except NotConfigured as error:
+        yield Error(
+            str(error), hint=f"See {SETTINGS_NAME}['CONTACT_REGISTER'].", id=f"{PREFIX}.E011"
+        )
 
 
 def _issuers() -> Iterator[CheckMessage]:

@@ -7,9 +7,10 @@ A host writes one dict, ``INSTANT_NOTIFICATIONS``. Each access reads through to 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from math import isfinite
 from typing import Any, Final, Generic, Literal, TypeGuard, TypeVar, overload
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings as django_settings
 from phonenumbers import SUPPORTED_REGIONS
@@ -50,7 +51,7 @@ def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _texts(value: object) -> bool:
+def _texts(value: object) -> TypeGuard[Sequence[str]]:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
@@ -128,6 +129,62 @@ def _limits(value: object) -> bool:
     return isinstance(value, Mapping) and all(
         name in DEFAULT_LIMITS and (limit is None or _limit(limit)) for name, limit in value.items()
     )
+
+
+def _condition_hosts(value: object) -> bool:
+    kinds: Mapping[str, Callable[[Any], bool]] = {
+        "http": _yes_or_no,
+        "private": _yes_or_no,
+        "token": _sendable_token,
+    }
+    return isinstance(value, Mapping) and all(
+        _bare_host(host)
+        and isinstance(known, Mapping)
+        and all(name in kinds and kinds[name](each) for name, each in known.items())
+        for host, known in value.items()
+    )
+
+
+def _yes_or_no(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _bare_host(value: object) -> bool:
+    """As it is compared: in lower case, without scheme, port or brackets."""
+    return isinstance(value, str) and bool(
+        re.fullmatch(r"[a-z0-9._-]*[a-z0-9]|[0-9a-f.]*:[0-9a-f.:]*:[0-9a-f.:]*", value)
+    )
+
+
+def _sendable_token(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[!-~]*", value) is not None
+
+
+def _daytime(value: object) -> bool:
+    if not (_texts(value) and len(value) == 2 and all(map(_clock, value))):
+        return False
+    opens, closes = value
+    return opens < closes
+
+
+def _clock(value: str) -> bool:
+    return re.fullmatch("([01][0-9]|2[0-3]):[0-5][0-9]", value) is not None
+
+
+def _zone(value: object) -> bool:
+    try:
+        return bool(isinstance(value, str) and ZoneInfo(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+
+
+def _closed_day(value: str) -> bool:
+    if value in ("weekends", "holidays"):
+        return True
+    try:
+        return date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
 
 
 def _at_least(shortest: timedelta) -> Callable[[Any], bool]:
@@ -271,6 +328,59 @@ class Settings:
         "How long orders, shipments and deliveries themselves are kept, once neither the feed nor "
         "an idempotency id refers to them; `None`: for ever.",
         _or_none(_at_least(NOTHING)),
+    )
+    CONTACT_REGISTER = Setting[Mapping[str, Any]](
+        "CONTACT_REGISTER",
+        {"BACKEND": "instant_notifications.contacts.local.LocalRegister"},
+        "Who tells how persons and organisations can be reached, written like a gateway.",
+        _gateway,
+    )
+    CONDITION_HOSTS = Setting[Mapping[str, Mapping[str, Any]]](
+        "CONDITION_HOSTS",
+        {},
+        "What is different for the condition endpoints of some hosts, on each port of them: "
+        '`{"conditions.internal": {"http": True, "private": True, "token": "…"}}` allows plain '
+        "http, an address inside your own network, and sends a bearer token. Names are written in "
+        "lower case.",
+        _condition_hosts,
+    )
+    CONDITION_REDIRECTS = Setting[int](
+        "CONDITION_REDIRECTS",
+        0,
+        "How many redirects of a condition endpoint are followed, at most 5.",
+        _whole(0, 5),
+    )
+    DAYTIME = Setting[tuple[str, str]](
+        "DAYTIME",
+        ("09:00", "17:00"),
+        "From which time of the day on, and until before which, an SMS with the policy `Daytime` "
+        "may be handed over.",
+        _daytime,
+    )
+    DAYTIME_ZONE = Setting[str](
+        "DAYTIME_ZONE", "Europe/Oslo", "The time zone whose clock `DAYTIME` goes by.", _zone
+    )
+    DAYTIME_CLOSED = Setting[Sequence[str]](
+        "DAYTIME_CLOSED",
+        (),
+        "Days that are no daytime at all: `weekends`, `holidays` (Norway's), and dates like "
+        "`2026-12-24`.",
+        lambda value: _texts(value) and all(map(_closed_day, value)),
+    )
+    CLAIM_LEASE = Setting[float](
+        "CLAIM_LEASE",
+        300.0,
+        "Seconds after which what a queue was told of, and nobody has done, is put in it again.",
+        _positive,
+    )
+    TASK_BACKEND = Setting[str](
+        "TASK_BACKEND",
+        "default",
+        "Which backend of Django's `TASKS` works regular orders off.",
+        _text,
+    )
+    TASK_QUEUE = Setting[str](
+        "TASK_QUEUE", "default", "The queue of that backend that they go through.", _text
     )
     DEFAULT_CREATOR = Setting[str](
         "DEFAULT_CREATOR",

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import Final
 
 from django.db import InterfaceError, OperationalError, connections
+from django.utils import timezone
 
-from instant_notifications import privacy
+from instant_notifications import privacy, windows
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.history import Change
@@ -17,7 +18,7 @@ from instant_notifications.models import Delivery, primary
 from instant_notifications.receipts import match_kept_receipts
 from instant_notifications.record import record_status
 from instant_notifications.route import Walk
-from instant_notifications.statuses import WORDS, Cause, Channel, Handover, is_word_of
+from instant_notifications.statuses import WORDS, Cause, Channel, Handover, ShipmentType, is_word_of
 
 logger = logging.getLogger("instant_notifications")
 
@@ -29,6 +30,14 @@ RECORD_PAUSES: Final = (0.1, 0.4, 1.5)
 
 RECORD_PATIENCE: Final = 2.0
 """Seconds after which no further try is begun: each may itself have to wait for a connection."""
+
+RETRIES: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 10, 30))
+"""Pauses after each hand-over of a regular order's message that certainly sent nothing; the last
+one again and again, until it expires."""
+
+
+def pause_after(tries: int) -> timedelta:
+    return RETRIES[min(max(tries, 1), len(RETRIES)) - 1]
 
 
 def lease() -> timedelta:
@@ -99,10 +108,19 @@ def _change_for(failure: HandoverFailed, delivery: Delivery, attempt: int) -> Ch
         cause=Cause.HANDOVER,
         status=status,
         handover=handover,
+        due_at=_next_try(delivery) if handover is Handover.OPEN else None,
         attempt=attempt,
         gateway=failure.gateway,
         gateway_word=failure.reason,
     )
+
+
+def _next_try(delivery: Delivery) -> datetime | None:
+    """Of an instant message, whoever sends it decides."""
+    if delivery.shipment.type == ShipmentType.INSTANT:
+        return None
+    moment = timezone.now() + pause_after(delivery.attempts)
+    return windows.opening(moment) if delivery.daytime else moment
 
 
 def _own_word(delivery: Delivery, said: str | None, otherwise: str) -> str:

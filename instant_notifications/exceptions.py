@@ -43,6 +43,28 @@ class NotAllowed(NotificationError):  # noqa: N818
         super().__init__(str(why))
 
 
+class MissingContact(NotificationError):  # noqa: N818
+    """Nobody knows how to reach some of the recipients; ``places`` counts them from 0."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        self.places = places
+        super().__init__(f"No contact information for {len(places)} of the recipients.")
+
+
+class NotFound(NotificationError):  # noqa: N818
+    """There is no such order or shipment, or it is somebody else's."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such order.")
+
+
+class TooLate(NotificationError):  # noqa: N818
+    """Nothing is left that could be cancelled: everything has been handed over, or is about to."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing is left that could be cancelled.")
+
+
 class HandoverFailed(NotificationError):  # noqa: N818
     """The gateways did not take the message.
 

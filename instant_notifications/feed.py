@@ -4,29 +4,55 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import F, Prefetch, Subquery
+from django.db.models import F, Prefetch, QuerySet, Subquery
 from django.utils import timezone
 
 from instant_notifications.conf import settings
-from instant_notifications.models import Delivery, FeedEntry, Organisation, Shipment, primary
-from instant_notifications.statuses import Channel, Handover, OrderStatus, ShipmentType
+from instant_notifications.models import Delivery, FeedEntry, Organisation, Plan, Shipment, primary
+from instant_notifications.statuses import Channel, Ended, Handover, OrderStatus, ShipmentType
 
 
-def order_status(deliveries: Iterable[Delivery], now: datetime | None) -> OrderStatus:
-    """An order's word follows from its deliveries; it is kept nowhere else.
+def status_of(shipment: Shipment, deliveries: Iterable[Delivery], now: datetime) -> OrderStatus:
+    """The word of a shipment at this moment; its ``plan`` should have been read with it."""
+    plan = plan_of(shipment)
+    if plan is None:
+        return order_status(deliveries, now)
+    if plan.ended:
+        return order_status(deliveries, now, Ended(plan.ended))
+    waits = now < plan.notice.requested_at
+    return OrderStatus.REGISTERED if waits else OrderStatus.PROCESSING
+
+
+def plan_of(shipment: Shipment) -> Plan | None:
+    """``None`` for an instant one. It should have been read with its plan."""
+    return None if shipment.type == ShipmentType.INSTANT else getattr(shipment, "plan", None)
+
+
+def order_status(
+    deliveries: Iterable[Delivery], now: datetime | None, ended: Ended = Ended.PLANNED
+) -> OrderStatus:
+    """An order's word follows from its deliveries, and from how its planning has ended.
 
     It is the truth of the moment ``now``, or, without one, what has been written down so far.
     """
     if all(each.completed_at or (now and each.overdue(now)) for each in deliveries):
-        return OrderStatus.COMPLETED
+        return ENDS[ended]
     if any(delivery.handover in _NOT_HANDED_OVER for delivery in deliveries):
         return OrderStatus.PROCESSING
     return OrderStatus.PROCESSED
 
 
 _NOT_HANDED_OVER = frozenset({Handover.OPEN, Handover.UNDER_WAY})
+
+ENDS: Final[Mapping[Ended, OrderStatus]] = {
+    Ended.PLANNED: OrderStatus.COMPLETED,
+    Ended.CANCELLED: OrderStatus.CANCELLED,
+    Ended.CONDITION_NOT_MET: OrderStatus.SEND_CONDITION_NOT_MET,
+}
+"""An order's last word."""
 
 
 def tell(changed: Sequence[Delivery], now: datetime) -> None:
@@ -35,7 +61,32 @@ def tell(changed: Sequence[Delivery], now: datetime) -> None:
     The counters' rows are locked here, last in the transaction and always in the same order, so
     that numbers are dense and given in commit order.
     """
-    entries = [entry for delivery in changed if (entry := _entry(delivery, now))]
+    heard = [each for each in changed if each.completed_at or settings.FEED == "every"]
+    families = _families(heard)
+    entries = (_entry(each, families[each.shipment_id], now) for each in heard)
+    _store([entry for entry in entries if entry])
+
+
+def tell_ended(shipments: Iterable[Shipment], ended: Ended, now: datetime) -> None:
+    """Add that these have come to their end before there was anything to hand over."""
+    _store(
+        [
+            FeedEntry(
+                creator=shipment.creator,
+                shipment=shipment,
+                delivery_id=shipment.pk,
+                revision=0,
+                status=ENDS[ended],
+                at=now,
+                recipients=[],
+            )
+            for shipment in shipments
+        ]
+    )
+
+
+def _store(entries: Sequence[FeedEntry]) -> None:
+    """Numbered, and so the last thing that is done in a transaction."""
     by_creator: defaultdict[str, list[FeedEntry]] = defaultdict(list)
     for entry in entries:
         by_creator[entry.creator].append(entry)
@@ -47,11 +98,18 @@ def tell(changed: Sequence[Delivery], now: datetime) -> None:
     FeedEntry.objects.using(primary()).bulk_create(entries)
 
 
-def _entry(delivery: Delivery, now: datetime) -> FeedEntry | None:
+@dataclass(slots=True)
+class _Family:
+    """All deliveries of a shipment, and how its planning has ended."""
+
+    deliveries: list[Delivery]
+    ended: Ended = Ended.PLANNED
+
+
+def _entry(delivery: Delivery, family: _Family, now: datetime) -> FeedEntry | None:
     """What the feed is to say, still without its number."""
-    deliveries = _of_the_same_shipment(delivery)
-    status = order_status(deliveries, None)
-    if status != OrderStatus.COMPLETED and settings.FEED != "every":
+    status = order_status(family.deliveries, None, family.ended)
+    if status not in ENDS.values() and settings.FEED != "every":
         return None
     return FeedEntry(
         creator=delivery.shipment.creator,
@@ -67,22 +125,31 @@ def _entry(delivery: Delivery, now: datetime) -> FeedEntry | None:
                 "status": each.status,
                 "at": each.updated_at.isoformat(),
             }
-            for each in sorted(deliveries, key=_place)
+            for each in sorted(family.deliveries, key=_place)
         ],
     )
 
 
-def _of_the_same_shipment(delivery: Delivery) -> Sequence[Delivery]:
-    """An instant shipment has one delivery, which costs no query.
+def _families(changed: Sequence[Delivery]) -> Mapping[UUID, _Family]:
+    """By shipment. An instant one has one delivery, at no cost.
 
-    Of several, the last two to come to their end must not miss each other, hence the lock.
+    Of several, the last two to come to their end must not miss each other, hence the lock; what
+    holds is read once it is ours.
     """
-    shipment = delivery.shipment
-    if shipment.type == ShipmentType.INSTANT:
-        return [delivery]
-    Shipment.objects.using(primary()).select_for_update().get(pk=shipment.pk)
-    others = Delivery.objects.using(primary()).without_secrets().filter(shipment=shipment)
-    return [delivery, *others.exclude(pk=delivery.pk)]
+    families = {each.shipment_id: _Family([each]) for each in changed}
+    regular = [each.shipment_id for each in changed if each.shipment.type != ShipmentType.INSTANT]
+    if not regular:
+        return families
+    shipments = Shipment.objects.using(primary()).filter(pk__in=regular).order_by("pk")
+    list(shipments.select_for_update().values_list("pk", flat=True))
+    theirs = Delivery.objects.using(primary()).without_secrets().filter(shipment__in=regular)
+    known: Iterable[Any] = theirs.annotate(planned=F("shipment__plan__ended"))
+    for each in known:
+        family = families[each.shipment_id]
+        family.ended = Ended(each.planned or Ended.PLANNED)
+        if each.pk != family.deliveries[0].pk:
+            family.deliveries.append(each)
+    return families
 
 
 def _count_up(creator: str, by: int) -> int | Subquery:
@@ -124,24 +191,40 @@ class Report:
     sequence_number: int | None = None
 
 
-def read_manifest(creator: str, shipment_id: UUID) -> Report | None:
+def read_manifest(creator: str, shipment_id: UUID, *, using: str | None = None) -> Report | None:
     """The truth about a shipment at this moment; ``None`` if it is not this creator's."""
-    shipment = (
-        Shipment.objects.filter(pk=shipment_id, creator=creator)
-        .prefetch_related(Prefetch("deliveries", Delivery.objects.defer("content")))
-        .first()
-    )
-    if shipment is None:
-        return None
-    now = timezone.now()
+    shipments = Shipment.objects.using(using).filter(pk=shipment_id, creator=creator)
+    shipment = with_all_of_it(shipments).first()
+    return report_on(shipment, timezone.now()) if shipment else None
+
+
+def with_all_of_it(shipments: QuerySet[Shipment]) -> QuerySet[Shipment]:
+    """With what it takes to report on them."""
+    deliveries = Delivery.objects.using(shipments.db).defer("content")
+    return with_plan(shipments).prefetch_related(Prefetch("deliveries", deliveries))
+
+
+def with_plan(shipments: QuerySet[Shipment]) -> QuerySet[Shipment]:
+    """With what ``status_of`` looks at, and nothing that would have to be decrypted."""
+    joined = shipments.select_related("plan__notice")
+    return joined.defer("plan__recipient", "plan__notice__content", "plan__notice__condition")
+
+
+def report_on(shipment: Shipment, now: datetime) -> Report:
     deliveries = sorted(shipment.deliveries.all(), key=_place)
     recipients = [_recipient(delivery, now) for delivery in deliveries]
     return Report(
         shipment=shipment,
-        status=order_status(deliveries, now),
-        at=max((recipient.at for recipient in recipients), default=shipment.created_at),
+        status=status_of(shipment, deliveries, now),
+        at=max((recipient.at for recipient in recipients), default=_last_change(shipment)),
         recipients=recipients,
     )
+
+
+def _last_change(shipment: Shipment) -> datetime:
+    """Of one without deliveries."""
+    plan = plan_of(shipment)
+    return (plan and plan.ended_at) or shipment.created_at
 
 
 def _recipient(delivery: Delivery, now: datetime) -> Recipient:

@@ -1,5 +1,6 @@
-"""The encrypted model field. Migrations name its path: do not move it."""
+"""The encrypted model fields. Migrations name their path: do not move them."""
 
+import json
 import logging
 from typing import Any
 
@@ -39,3 +40,23 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]
     def get_lookup(self, lookup_name: str) -> Any:
         """Only ``isnull`` makes sense on ciphertext."""
         return super().get_lookup(lookup_name) if lookup_name == "isnull" else None
+
+
+class EncryptedListField(EncryptedTextField):
+    """A list of texts, kept as one ciphertext. What is erased or unreadable reads as empty."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"default": list, **options})
+
+    def get_prep_value(self, value: Any) -> str | None:
+        return None if value is None else privacy.encrypt(json.dumps(self.to_python(value)))
+
+    def from_db_value(self, *args: Any) -> Any:
+        text = super().from_db_value(*args)
+        return json.loads(text) if text else []
+
+    def to_python(self, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    def value_to_string(self, obj: models.Model) -> str:
+        return json.dumps(self.value_from_object(obj))

@@ -32,6 +32,8 @@ class Change:
     """The word to show from now on; ``None`` leaves it."""
     handover: Handover | None = None
     """How the hand-over stands; ``None`` leaves it."""
+    due_at: datetime | None = None
+    """When it is to be tried again, if it was not sent; ``None`` leaves that to its sender."""
     attempt: int | None = None
     """Which hand-over speaks; ``None`` for anybody else."""
     calls: Sequence[Call] = ()

@@ -2,7 +2,8 @@
 
 A request either got an answer, certainly did not arrive, or may have arrived. Nothing else matters
 to the promise of this app, so nothing else is told apart here. Redirects are not followed, and
-neither addresses, headers nor bodies are logged.
+neither addresses, headers nor bodies are logged. An address that a stranger chose is asked for with
+``only_public``: it cannot be made to lead into our own network.
 """
 
 import json as json_module
@@ -10,20 +11,23 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from itertools import islice
 from time import monotonic
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from instant_notifications.networks import is_public
 
 POOL_SIZE: Final = 64
 LONGEST_CONNECT: Final = 3.0
@@ -32,6 +36,8 @@ LONGEST_IDLE: Final = 50.0
 """Seconds an unused connection is trusted: some firewalls forget it, without a word, after 60."""
 LARGEST_ANSWER: Final = 10_000_000
 LONGEST_RETRY_AFTER: Final = 24 * 60 * 60
+MOST_TRIED: Final = 4
+"""Addresses of one stranger's name that are tried before it counts as out of reach."""
 
 
 class NotSent(Exception):  # noqa: N818
@@ -98,19 +104,23 @@ def request(
     json: Any = None,
     data: bytes | Mapping[str, str] | None = None,
     auth: tuple[str, str] | None = None,
+    only_public: bool = False,
+    longest: int | None = None,
 ) -> Answer:
     """The server's answer, whatever its status; raises ``NotSent`` or ``NoAnswer``.
 
-    ``timeout`` bounds the whole of it: name look-up, connection, request and answer.
+    ``timeout`` bounds the whole of it: name look-up, connection, request and answer. ``longest``
+    bounds the bytes of the content. With ``only_public`` nothing is sent, not even a connection
+    tried, where any address of the host is not on the internet at large.
     """
-    session = _pooled_session()
+    session = _pooled_session(only_public)
     try:
         prepared = session.prepare_request(
             requests.Request(method, url, headers=headers, json=json, data=data, auth=auth)
         )
     except Exception as error:  # noqa: BLE001 (nothing has left yet, whatever is wrong)
         raise NotSent(f"not a request: {type(error).__name__}") from None
-    return _Exchange(session, prepared, timeout).hold()
+    return _Exchange(session, prepared, timeout, longest or LARGEST_ANSWER).hold()
 
 
 def is_private(url: str) -> bool:
@@ -137,9 +147,14 @@ class _Exchange:
     """
 
     def __init__(
-        self, session: requests.Session, prepared: requests.PreparedRequest, timeout: float
+        self,
+        session: requests.Session,
+        prepared: requests.PreparedRequest,
+        timeout: float,
+        longest: int,
     ) -> None:
-        self._session, self._prepared, self._timeout = session, prepared, timeout
+        self._session, self._prepared = session, prepared
+        self._timeout, self._longest = timeout, longest
         self._ended = threading.Event()
         self._gate = threading.Lock()
         self._leaving = self._cut_off = False
@@ -161,20 +176,28 @@ class _Exchange:
 
     def _talk(self) -> None:
         _current.exchange = self
-        timeouts = (min(self._timeout, LONGEST_CONNECT), self._timeout)
+        # A second more than the deadline, which is to be what ends it.
+        timeouts = (min(self._timeout, LONGEST_CONNECT), self._timeout + 1)
         try:
             with self._session.send(
                 self._prepared, timeout=timeouts, allow_redirects=False, stream=True
             ) as response:
-                content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
-                if len(content) > LARGEST_ANSWER:
+                content = response.raw.read(self._longest + 1, decode_content=self._unpacks)
+                if len(content) > self._longest:
                     self._error = "too long an answer"
                     return
                 self._answer = Answer(response.status_code, response.headers, content)
+        except NotSent as refused:
+            self._error = str(refused)
         except Exception as error:  # noqa: BLE001 (closed by default)
             self._error = type(error).__name__
         finally:
             self._ended.set()
+
+    @property
+    def _unpacks(self) -> bool:
+        """Nothing is unpacked that we did not ask to have packed: a few bytes can become many."""
+        return self._prepared.headers.get("Accept-Encoding") != "identity"
 
     def before_bytes_leave(self, connection: HTTPConnection) -> None:
         with self._gate:
@@ -229,6 +252,40 @@ class _WatchedSecure(_Watched, HTTPSConnection):
     pass
 
 
+class _Wary(_Watched):
+    """A connection to a host that a stranger named: to the internet at large, or none.
+
+    The name is looked up once and the connection goes to what was judged: a second look-up, as
+    urllib3 would make it, may be told something else (DNS rebinding).
+    """
+
+    def _new_conn(self) -> socket.socket:
+        failure = OSError("no address")
+        for family, address in islice(self._public_addresses(), MOST_TRIED):
+            connecting = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connecting.settimeout(self.timeout)
+                connecting.connect(address)
+            except OSError as error:
+                connecting.close()
+                failure = error
+            else:
+                return connecting
+        raise failure
+
+    def _public_addresses(self) -> Iterator[tuple[socket.AddressFamily, Any]]:
+        """All addresses of the host, or none: where one is ours, the others are a pretext."""
+        found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        if not all(is_public(str(address[0])) for *_, address in found):
+            raise NotSent("private address")
+        return ((family, address) for family, *_, address in found)
+
+
+class _WarySecure(_Wary, HTTPSConnection):
+    pass
+
+
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Watched
 
@@ -237,32 +294,59 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _WatchedSecure
 
 
+class _WaryPool(HTTPConnectionPool):
+    ConnectionCls = _Wary
+
+
+class _WarySecurePool(HTTPSConnectionPool):
+    ConnectionCls = _WarySecure
+
+
 class _Adapter(HTTPAdapter):
+    pools: ClassVar[Mapping[str, type[HTTPConnectionPool]]] = {"http": _Pool, "https": _SecurePool}
+
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
         super().init_poolmanager(*args, **named)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = dict(self.pools)
+
+
+class _WaryAdapter(_Adapter):
+    pools = {"http": _WaryPool, "https": _WarySecurePool}
 
 
 def _not_of_ours(_record: logging.LogRecord) -> bool:
-    """At DEBUG urllib3 logs each path, and a provider may want a number in it."""
+    """At DEBUG urllib3 logs each path, and a provider may want a number in it. It also logs the
+    whole address of an answer whose headers are odd, as a warning."""
     return not hasattr(_current, "exchange")
 
 
-logging.getLogger("urllib3.connectionpool").addFilter(_not_of_ours)
+for _talkative in ("urllib3.connectionpool", "urllib3.connection"):
+    logging.getLogger(_talkative).addFilter(_not_of_ours)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """What is shared by all threads of one process."""
+
+    pid: int
+    to_anywhere: requests.Session
+    to_the_public: requests.Session
+
 
 _lock = threading.Lock()
-_session: requests.Session | None = None
-_session_pid: int | None = None
+_sessions: _Sessions | None = None
 
 
-def _pooled_session() -> requests.Session:
-    """One session for all threads of a process; a forked child gets its own sockets."""
-    global _session, _session_pid
-    if _session is None or _session_pid != os.getpid():
+def _pooled_session(only_public: bool) -> requests.Session:
+    """The same for all threads of a process; a forked child gets its own sockets."""
+    global _sessions
+    if _sessions is None or _sessions.pid != os.getpid():
         with _lock:
-            if _session is None or _session_pid != os.getpid():
-                _session, _session_pid = _new_session(), os.getpid()
-    return _session
+            if _sessions is None or _sessions.pid != os.getpid():
+                _sessions = _Sessions(
+                    os.getpid(), _new_session(_Adapter), _new_session(_WaryAdapter)
+                )
+    return _sessions.to_the_public if only_public else _sessions.to_anywhere
 
 
 class _Session(requests.Session):
@@ -271,11 +355,11 @@ class _Session(requests.Session):
         odd one would raise after the request had arrived."""
 
 
-def _new_session() -> requests.Session:
+def _new_session(kind: type[_Adapter]) -> requests.Session:
     session = _Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _Adapter(pool_connections=16, pool_maxsize=POOL_SIZE)
+    adapter = kind(pool_connections=16, pool_maxsize=POOL_SIZE)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

@@ -38,6 +38,8 @@ _MOVING: Final = (
     "handover",
     "attempts",
     "lease_until",
+    "due_at",
+    "claimed_until",
     "gateway",
     "gateway_reference",
     "completed_at",
@@ -94,10 +96,12 @@ def record_expiry(delivery: Delivery) -> Delivery:
 
 def record_cancellation(delivery: Delivery) -> Delivery:
     """Write down that it is never to be sent; nothing if it has left, or may be about to."""
+    return record_status(delivery, cancellation(delivery, Cause.OPERATOR))
+
+
+def cancellation(delivery: Delivery, cause: Cause) -> Change:
     failed = WORDS[Channel(delivery.channel)].failed
-    return record_status(
-        delivery, Change(cause=Cause.OPERATOR, status=failed, handover=Handover.REFUSED)
-    )
+    return Change(cause=cause, status=failed, handover=Handover.REFUSED)
 
 
 def claim(seen: Delivery, lease: timedelta) -> Delivery | None:
@@ -107,13 +111,14 @@ def claim(seen: Delivery, lease: timedelta) -> Delivery | None:
     delivery.may_have_left |= seen.handover == Handover.UNKNOWN
     delivery.handover = Handover.UNDER_WAY
     delivery.lease_until = now + lease
+    delivery.due_at = delivery.claimed_until = None
     delivery.gateway = delivery.gateway_reference = ""
     delivery.status = WORDS[Channel(delivery.channel)].sending
     again = Change(cause=Cause.HANDOVER, attempt=delivery.attempts)
     with transaction.atomic(using=primary()):
         if not _save(_Step(seen, delivery, again), now):
             return None
-        delivery.refresh_from_db(fields=["destination", "content"])
+        delivery.refresh_from_db(using=primary(), fields=delivery.get_deferred_fields())
         return delivery
 
 
@@ -259,7 +264,7 @@ def _out_of_turn(delivery: Delivery, change: Change, now: datetime) -> bool:
     """The clock speaks too early, or a person too late."""
     if change.cause is Cause.EXPIRY:
         return not delivery.overdue(now)
-    return change.cause is Cause.OPERATOR and not delivery.unsent
+    return change.cause in (Cause.OPERATOR, Cause.CALLER) and not delivery.unsent
 
 
 def _outdated(delivery: Delivery, change: Change) -> bool:
@@ -274,14 +279,15 @@ def _outdated(delivery: Delivery, change: Change) -> bool:
 def _doubted(delivery: Delivery, change: Change) -> Change:
     """What one attempt says for sure holds no longer where another may have sent the message."""
     if delivery.may_have_left and change.handover in (Handover.OPEN, Handover.REFUSED):
-        return replace(change, handover=Handover.UNKNOWN, status=None)
+        return replace(change, handover=Handover.UNKNOWN, status=None, due_at=None)
     return change
 
 
 def _move_handover(delivery: Delivery, change: Change) -> None:
     if change.handover is not None and _may_move_handover(delivery, change):
         delivery.handover = change.handover
-        delivery.lease_until = None
+        delivery.lease_until = delivery.claimed_until = None
+        delivery.due_at = None if delivery.completed_at else change.due_at
     if change.gateway and _says_more_of_the_gateway(delivery, change):
         delivery.gateway = change.gateway
         delivery.gateway_reference = storable(change.gateway_reference)
@@ -308,6 +314,7 @@ def _move_status(delivery: Delivery, change: Change, now: datetime) -> None:
     delivery.status = change.status
     if is_final(change.status) or change.last_word:
         delivery.completed_at = now
+        delivery.due_at = delivery.claimed_until = None
 
 
 def _may_show(delivery: Delivery, change: Change, word: str) -> bool:

@@ -6,10 +6,13 @@ Each rule takes a value and the name the caller gave it, and returns the value t
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import email_validator
 import phonenumbers
+from django.utils import timezone
 from django.utils.translation import gettext_noop
 from phonenumber_field.phonenumber import PhoneNumber
 
@@ -24,6 +27,10 @@ MAX_PARTS: Final = 16
 MIN_TIME_TO_LIVE: Final = 60
 MAX_TIME_TO_LIVE: Final = 172_800
 CONTENT_TYPES: Final = ("Plain", "Html")
+MAX_CONDITION_LENGTH: Final = 2048
+MAX_DELAY_DAYS: Final = 3650
+MAX_URN_LENGTH: Final = 320  # room for the longest address
+CLOCK_LEEWAY: Final = timedelta(seconds=10)
 
 REQUIRED: Final = gettext_noop("The {name} field is required.")
 UNSENDABLE: Final = gettext_noop("The {name} field contains characters that cannot be sent.")
@@ -34,6 +41,7 @@ TOO_MANY_PARTS: Final = gettext_noop(
 NOT_TEXT: Final = gettext_noop("Expected a string.")
 NOT_INTEGER: Final = gettext_noop("Expected an integer.")
 NOT_OBJECT: Final = "Expected an object."
+NOT_RECIPIENT: Final = "Expected recipients as the functions of the module recipients make them."
 PHONE: Final = gettext_noop("Recipient phone number is not a valid mobile number.")
 REGION: Final = gettext_noop("Recipient phone number is in a region that is not allowed.")
 TIME_TO_LIVE: Final = gettext_noop("Time-to-live must be between 60 and 172800 seconds (48 hours).")
@@ -41,11 +49,33 @@ EMAIL: Final = gettext_noop("Invalid email address format.")
 CHANNEL: Final = "Expected sms or email."
 CONTENT_TYPE: Final = gettext_noop("Email content type must be either Plain or HTML.")
 SENDER: Final = gettext_noop("This sender is not approved for the organisation.")
+ONE_RECIPIENT: Final = "Must have exactly one recipient."
+TIME_ZONE: Final = "The requested send time value must have specified a time zone."
+NOT_TIME: Final = "Expected a date and time."
+NOT_BOOLEAN: Final = "Expected true or false."
+PAST: Final = "RequestedSendTime must be greater than or equal to now."
+CONDITION: Final = "ConditionEndpoint must be a valid absolute URI or null."
+NO_SMS_BODY: Final = "SMS body cannot be null or empty."
+SMS_POLICY: Final = "SMS only supports send time daytime and anytime"
+EMAIL_POLICY: Final = "Email only supports send time anytime"
+NO_SETTINGS: Final = "{kind}Settings must be set when ChannelSchema is {schema}"
+PERSON_NUMBER: Final = gettext_noop("National identity number must be 11 digits long.")
+ORGANISATION_NUMBER: Final = gettext_noop("Organization number must be 9 digits long.")
+URN: Final = gettext_noop("Invalid external identity URN format.")
+SCHEMA: Final = "Expected Email, Sms, EmailPreferred, SmsPreferred or EmailAndSms."
+RESOURCE: Final = "ResourceId must have a valid syntax."
+ACTION_ALONE: Final = "ResourceAction cannot be specified without a ResourceId."
+DELAY_OR_TIME: Final = "Either DelayDays or RequestedSendTime must be defined, but not both."
+DELAY: Final = "DelayDays must be greater than or equal to 1 day."
+DELAY_TOO_LONG: Final = "DelayDays must be at most {limit} days."
 
 Rule = Callable[[Any, str], Any]
 
+# Where a backslash stands, parsers do not agree about which host an address names.
+_ambiguous = re.compile(r"[\s\\]").search
+
 # Unicode's control characters (Cc), and surrogates (Cs), which no encoding can carry.
-_suspicious = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").findall
+_SUSPICIOUS: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LINE_BREAKS: Final = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CAN_RECEIVE_SMS: Final = frozenset(
     {phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE}
@@ -71,7 +101,7 @@ def text(
         raise Broken(NOT_TEXT)
     if required and not value.strip():
         raise Broken(REQUIRED, name=name)
-    if any(character not in allowed for character in _suspicious(value)):
+    if any(character not in allowed for character in _SUSPICIOUS.findall(value)):
         raise Broken(UNSENDABLE, name=name)
     if limit is not None and len(value) > limit:
         raise Broken(TOO_LONG, name=name, limit=limit)
@@ -86,6 +116,17 @@ def optional(rule: Rule) -> Rule:
         return "" if blank else rule(value, name)
 
     return rule_or_blank
+
+
+def on_one_line(written: str) -> str:
+    """A text from elsewhere, such as a name, with a blank for all that cannot be sent on a line."""
+    return " ".join(_SUSPICIOUS.sub(" ", written).split())
+
+
+def boolean(value: object, name: str) -> bool:  # noqa: ARG001 (a rule's signature)
+    if not isinstance(value, bool):
+        raise Broken(NOT_BOOLEAN)
+    return value
 
 
 def idempotency_id(value: object, name: str) -> str:
@@ -175,6 +216,120 @@ def content_type(value: object, name: str) -> str:
         if word.lower() == written.lower():
             return word
     raise Broken(CONTENT_TYPE)
+
+
+def national_identity_number(value: object, name: str) -> str:
+    return _digits(value, name, 11, PERSON_NUMBER)
+
+
+def organisation_number(value: object, name: str) -> str:
+    return _digits(value, name, 9, ORGANISATION_NUMBER)
+
+
+def _digits(value: object, name: str, number: int, otherwise: str) -> str:
+    written = text(value, name).strip()
+    if not (len(written) == number and written.isascii() and written.isdigit()):
+        raise Broken(otherwise)
+    return written
+
+
+def external_identity(value: object, name: str) -> str:
+    """The URN, in its canonical form."""
+    written = text(value, name, limit=MAX_URN_LENGTH).strip()
+    for prefix, canonical in _URNS.items():
+        if written.lower().startswith(prefix):
+            identity = written[len(prefix) :]
+            if not identity or any(map(str.isspace, identity)):
+                raise Broken(URN)
+            return canonical + (_address_in_urn(identity) if "email" in prefix else identity)
+    raise Broken(URN)
+
+
+_USERNAME: Final = "urn:altinn:party:username:"
+_URNS: Final[Mapping[str, str]] = {
+    "urn:altinn:person:idporten-email:": "urn:altinn:person:idporten-email:",
+    "urn:altinn:username:": _USERNAME,
+    "urn:altinn:person:legacy-selfidentified:": _USERNAME,
+    _USERNAME: _USERNAME,
+}
+"""What an external identity may begin with, and the same in its canonical form."""
+
+
+def _address_in_urn(identity: str) -> str:
+    try:
+        return email_address(identity, "")
+    except Broken:
+        raise Broken(URN) from None
+
+
+def resource_id(value: object, name: str) -> str:
+    written = text(value, name, limit=MAX_REFERENCE_LENGTH)
+    if not written.startswith(_RESOURCE) or not written.removeprefix(_RESOURCE).strip():
+        raise Broken(RESOURCE)
+    return written
+
+
+_RESOURCE: Final = "urn:altinn:resource:"
+
+
+def resource_action(value: object, name: str) -> str:
+    return text(value, name, limit=MAX_REFERENCE_LENGTH)
+
+
+def requested_time(value: object, name: str) -> datetime:
+    """A moment that has not passed, but for what clocks may differ."""
+    requested = moment(value, name)
+    if requested < timezone.now() - CLOCK_LEEWAY:
+        raise Broken(PAST)
+    return requested
+
+
+def moment(value: object, name: str) -> datetime:
+    """A moment in UTC, also one that has passed."""
+    read = value if isinstance(value, datetime) else _written_moment(text(value, name))
+    if timezone.is_naive(read):
+        raise Broken(TIME_ZONE)
+    if not _EARLIEST <= read <= _LATEST:
+        raise Broken(NOT_TIME)
+    return read.astimezone(UTC)
+
+
+_EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""What is reckoned from it has to be a date as well."""
+
+
+def _written_moment(written: str) -> datetime:
+    try:
+        return datetime.fromisoformat(written.strip())
+    except (ValueError, OverflowError):
+        raise Broken(NOT_TIME) from None
+
+
+def delay_days(value: object, name: str) -> int:  # noqa: ARG001 (a rule's signature)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Broken(NOT_INTEGER)
+    if value < 1:
+        raise Broken(DELAY)
+    if value > MAX_DELAY_DAYS:
+        raise Broken(DELAY_TOO_LONG, limit=MAX_DELAY_DAYS)
+    return value
+
+
+def condition(value: object, name: str) -> str:
+    """An absolute address: https, or http where the host's settings allow it."""
+    written = text(value, name, limit=MAX_CONDITION_LENGTH)
+    try:
+        parts = urlsplit(written)
+        host = parts.hostname
+        parts.port  # noqa: B018 (it raises for one that is none)
+    except ValueError:
+        raise Broken(CONDITION) from None
+    may_be_http = bool(settings.CONDITION_HOSTS.get(host or "", {}).get("http"))
+    schemes = ("https", "http") if may_be_http else ("https",)
+    if not host or parts.scheme not in schemes or _ambiguous(written):
+        raise Broken(CONDITION)
+    return written
 
 
 def gets_real_messages(destination: str) -> bool:

@@ -7,6 +7,8 @@ decrypted to search.
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from operator import mul
 from typing import Final
 from uuid import UUID
 
@@ -14,10 +16,11 @@ import phonenumbers
 from django.conf import settings as django_settings
 from django.db.models import QuerySet
 
-from instant_notifications import privacy, rules
+from instant_notifications import privacy, recipients, rules
 from instant_notifications.conf import settings
 from instant_notifications.history import storable
 from instant_notifications.models import Shipment
+from instant_notifications.recipients import Kind
 
 MOST: Final = 100
 
@@ -28,7 +31,8 @@ def find(term: str) -> Sequence[UUID]:
     """The shipments that a term stands for, the newest first, at most ``MOST``.
 
     It may be the id of a shipment, an order or a delivery, an idempotency id, a sender's or a
-    gateway's reference, a phone number in any spelling, or an e-mail address.
+    gateway's reference, a phone number in any spelling, an e-mail address, or the number of a
+    person or an organisation.
     """
     term = term.strip()
     found = {key for look in _LOOKS for rows in look(term) for key in _newest(rows)}
@@ -62,7 +66,17 @@ def _by_reference(term: str) -> Iterator[Shipments]:
 def _is_plainly_personal(term: str) -> bool:
     written = unicodedata.normalize("NFKC", term)
     says_its_country = written.startswith(("+", "00", "tel:", "mailto:")) or "@" in written
-    return says_its_country and any(destinations(term))
+    is_a_destination = says_its_country and any(destinations(term))
+    return is_a_destination or any(_is_certain(*each) for each in _identities(term))
+
+
+def _is_certain(kind: Kind, identity: str) -> bool:
+    """Nine digits may as well be somebody's reference, unless their check digit is right."""
+    return kind is not Kind.ORGANISATION or _weighted_sum(identity) % 11 == 0
+
+
+def _weighted_sum(number: str) -> int:
+    return sum(map(mul, (3, 2, 7, 6, 5, 4, 3, 2, 1), map(int, number)))
 
 
 def _is_sendable(term: str) -> bool:
@@ -74,6 +88,27 @@ def _by_destination(term: str) -> Iterator[Shipments]:
     digests = {digest for each in destinations(term) for digest in privacy.digests(each)}
     if digests:
         yield Shipment.objects.filter(deliveries__destination_digest__in=digests)
+
+
+def _by_recipient(term: str) -> Iterator[Shipments]:
+    """Whom a regular order named, also where there is no destination, or none yet."""
+    named = [*_identities(term), *_named_by_destination(term)]
+    digests = {digest for each in named for digest in recipients.digests(*each)}
+    if digests:
+        yield Shipment.objects.filter(plan__recipient_digest__in=digests)
+
+
+def _named_by_destination(term: str) -> Iterator[tuple[Kind, str]]:
+    for each in destinations(term):
+        yield Kind.MAILBOX if "@" in each else Kind.PHONE, each
+
+
+def _identities(term: str) -> Iterator[tuple[Kind, str]]:
+    """The persons, organisations and others, as they are stored, that are meant by this."""
+    written = "".join(unicodedata.normalize("NFKC", term).split())
+    for kind, rule in _IDENTITIES:
+        with suppress(rules.Broken):
+            yield kind, rule(written, "term")
 
 
 def destinations(term: str) -> Iterator[str]:
@@ -105,8 +140,15 @@ def _regions() -> Sequence[str | None]:
     return [of_the_project, *(settings.ALLOWED_REGIONS or ())]
 
 
+_IDENTITIES: Final[Sequence[tuple[Kind, Callable[[object, str], str]]]] = (
+    (Kind.PERSON, rules.national_identity_number),
+    (Kind.ORGANISATION, rules.organisation_number),
+    (Kind.EXTERNAL, rules.external_identity),
+)
+
 _LOOKS: Final[Sequence[Callable[[str], Iterator[Shipments]]]] = (
     _by_id,
     _by_reference,
     _by_destination,
+    _by_recipient,
 )

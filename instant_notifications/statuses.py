@@ -20,6 +20,15 @@ class OrderStatus(StrEnum):
     CANCELLED = "Order_Cancelled"
 
 
+class Ended(StrEnum):
+    """Why a planned shipment waits no longer."""
+
+    PLANNED = "planned"
+    """It has its deliveries; what became of it they tell."""
+    CANCELLED = "cancelled"
+    CONDITION_NOT_MET = "condition_not_met"
+
+
 class ShipmentType(StrEnum):
     INSTANT = "Instant"
     NOTIFICATION = "Notification"
@@ -62,6 +71,10 @@ class Cause(StrEnum):
     LEASE = "lease"
     OPERATOR = "operator"
     """A person decided so, in the console."""
+    CALLER = "caller"
+    """Whoever had ordered it has called it off."""
+    LOOKUP = "lookup"
+    """The contact register has no way to the recipient."""
 
 
 class Stage(Enum):
@@ -86,6 +99,10 @@ class Words:
     delivered: str
     failed: str
     expired: str
+    reserved: str
+    """The recipient wants no digital letters."""
+    not_identified: str
+    """Nobody knows how to reach the recipient."""
 
 
 WORDS: Final[Mapping[Channel, Words]] = {
@@ -96,6 +113,8 @@ WORDS: Final[Mapping[Channel, Words]] = {
         delivered="SMS_Delivered",
         failed="SMS_Failed",
         expired="SMS_Failed_TTL",
+        reserved="SMS_Failed_RecipientReserved",
+        not_identified="SMS_Failed_RecipientNotIdentified",
     ),
     Channel.EMAIL: Words(
         new="Email_New",
@@ -104,6 +123,8 @@ WORDS: Final[Mapping[Channel, Words]] = {
         delivered="Email_Delivered",
         failed="Email_Failed",
         expired="Email_Failed_TTL",
+        reserved="Email_Failed_RecipientReserved",
+        not_identified="Email_Failed_RecipientNotIdentified",
     ),
 }
 

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
-from django.db.models import Exists, Max, Model, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, Max, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from instant_notifications import privacy, receipts, record
@@ -27,12 +27,15 @@ from instant_notifications.models import (
     Hold,
     IdempotencyRecord,
     ListEntry,
+    Notice,
     Order,
+    Plan,
     Refusals,
     Shipment,
     StatusEvent,
     UnmatchedReceipt,
     VerifiedShare,
+    can_skip_locked,
     primary,
 )
 from instant_notifications.models.orders import idle, overdue
@@ -170,7 +173,9 @@ def _erasable(now: datetime, **conditions: Any) -> QuerySet[Delivery]:
     return deliveries.filter(_no_longer_sent(now), **conditions).order_by("created_at")
 
 
-def erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
+def erase(by: str = "created_at", **blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
+    """``by`` is what the rows are ordered by, and has an index."""
+
     def work_off(due: QuerySet[Any]) -> Iterator[Tally]:
         ahead = due
         while True:
@@ -178,14 +183,26 @@ def erase(**blanks: Any) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
                 keys = _lock(ahead)
                 erased = _rows(due).filter(pk__in=keys)
                 erased.update(**blanks)
-                last = erased.aggregate(Max("created_at"))["created_at__max"]
+                last = erased.aggregate(last=Max(by))["last"]
             yield Tally(len(keys))
             if len(keys) < BATCH:
                 return
             # Past what the index still holds of the erased, until a vacuum takes it away.
-            ahead = due.filter(created_at__gte=last)
+            ahead = due.filter(**{f"{by}__gte": last})
 
     return work_off
+
+
+def _texts_to_erase(now: datetime) -> QuerySet[Notice]:  # noqa: ARG001
+    """Of notices that need no planning any more: each delivery has a text of its own."""
+    waiting = Plan.objects.filter(notice=OuterRef("pk"), ended="")
+    notices = Notice.objects.using(primary()).filter(content__isnull=False)
+    return notices.exclude(Exists(waiting)).order_by("created_at")
+
+
+def _old_plans(now: datetime) -> QuerySet[Plan]:
+    plans = Plan.objects.using(primary()).exclude(recipient_digest="")
+    return plans.filter(ended_at__lt=now - settings.KEEP_DESTINATIONS).order_by("ended_at")
 
 
 def _erase_contents(_due: QuerySet[Any]) -> Iterator[Tally]:
@@ -226,7 +243,8 @@ def _old_ids(now: datetime) -> QuerySet[IdempotencyRecord]:
 def _ids_that_may_go(now: datetime) -> QuerySet[IdempotencyRecord]:
     """Not those of a message that may still be sent."""
     theirs = Delivery.objects.filter(shipment__order=OuterRef("order"))
-    return _old_ids(now).exclude(Exists(theirs.exclude(_no_longer_sent(now))))
+    waiting = Plan.objects.filter(shipment__order=OuterRef("order"), ended="")
+    return _old_ids(now).exclude(Exists(theirs.exclude(_no_longer_sent(now))) | Exists(waiting))
 
 
 def _old_orders(now: datetime) -> QuerySet[Order]:
@@ -243,26 +261,47 @@ def _orders_that_may_go(now: datetime) -> QuerySet[Order]:
         Exists(IdempotencyRecord.objects.filter(order=OuterRef("pk")))
         | Exists(FeedEntry.objects.filter(shipment__order=OuterRef("pk")))
         | Exists(theirs.filter(completed_at=None))
+        | Exists(Plan.objects.filter(shipment__order=OuterRef("pk"), ended=""))
     )
 
 
+def _whole(batch: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    yield batch
+
+
+def _by_recipients(orders: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Few at a time where they have many: with each order, all that belongs to it is deleted."""
+    shipments = Shipment.objects.using(primary()).filter(order__in=orders).order_by()
+    sizes = dict(shipments.values_list("order").annotate(Count("pk")))
+    portion: list[Any] = []
+    for order in orders:
+        if portion and sum(sizes.get(each, 0) for each in (*portion, order)) > BATCH:
+            yield portion
+            portion = []
+        portion.append(order)
+    yield portion
+
+
 def delete_oldest(
-    old: Old, lock: Callable[[QuerySet[Any]], Sequence[Any]] | None = None
+    old: Old,
+    lock: Callable[[QuerySet[Any]], Sequence[Any]] | None = None,
+    portions: Callable[[Sequence[Any]], Iterator[Sequence[Any]]] = _whole,
 ) -> Callable[[QuerySet[Any]], Iterator[Tally]]:
     """Walk the table by primary key, which follows age, as far as it is old.
 
     Ages have no index of their own: the walk ends at the first batch in which nothing is old. What
-    is old and must stay is stepped over.
+    is old and must stay is stepped over. A portion of a batch is deleted in one transaction.
     """
 
     def work_off(due: QuerySet[Any]) -> Iterator[Tally]:
         rows = _rows(due)
         batch = _keys_after(rows, None)
         while batch and old(timezone.now()).filter(pk__in=batch).exists():
-            with transaction.atomic(using=primary()):
-                keys = (lock or _lock)(due.filter(pk__in=batch))
-                rows.filter(pk__in=keys).delete()
-            yield Tally(len(keys))
+            for portion in portions(batch):
+                with transaction.atomic(using=primary()):
+                    keys = (lock or _lock)(due.filter(pk__in=portion))
+                    rows.filter(pk__in=keys).delete()
+                yield Tally(len(keys))
             batch = _keys_after(rows, batch[-1])
 
     return work_off
@@ -335,7 +374,8 @@ def _rows(due: QuerySet[Any]) -> QuerySet[Any]:
 
 def _lock(due: QuerySet[Any]) -> Sequence[Any]:
     """The keys of a batch that nobody else has in hand, locked to the end of the transaction."""
-    return list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+    locked = due.select_for_update(skip_locked=can_skip_locked())
+    return list(locked.values_list("pk", flat=True)[:BATCH])
 
 
 class Stop:
@@ -408,7 +448,7 @@ def _lock_whole_orders(due: QuerySet[Order]) -> Sequence[Any]:
     shipments = Shipment.objects.using(primary()).filter(order__in=orders)
     order_of = dict(shipments.values_list("pk", "order"))
     theirs = Delivery.objects.using(primary()).filter(shipment__in=list(order_of))
-    locked = theirs.select_for_update(skip_locked=True).values_list("pk", flat=True)
+    locked = theirs.select_for_update(skip_locked=can_skip_locked()).values_list("pk", flat=True)
     in_hand = theirs.exclude(pk__in=list(locked)).values_list("shipment", flat=True)
     left = {order_of[shipment] for shipment in in_hand}
     whole = due.filter(pk__in=[order for order in orders if order not in left])
@@ -430,12 +470,18 @@ FIGURES: Final = (Chore("history lines summed up", rollup.uncounted, _sum_up),)
 
 RETENTION: Final = (
     Chore("contents erased", _contents_to_erase, _erase_contents),
+    Chore("planned texts erased", _texts_to_erase, erase(content=None, condition=None)),
+    Chore("recipients forgotten", _old_plans, erase("ended_at", recipient_digest="")),
     Chore("destinations erased", _old_destinations, erase(destination=None, destination_digest="")),
     Chore("feed entries deleted", _old_feed_entries, _delete_prefixes),
     Chore("idempotency ids deleted", _ids_that_may_go, delete_oldest(_old_ids)),
     Chore("history lines deleted", _events_that_may_go, delete_oldest(_old_events)),
     Chore("unmatched receipts deleted", _old_receipts, delete_oldest(_old_receipts)),
-    Chore("orders deleted", _orders_that_may_go, delete_oldest(_old_orders, _lock_whole_orders)),
+    Chore(
+        "orders deleted",
+        _orders_that_may_go,
+        delete_oldest(_old_orders, _lock_whole_orders, _by_recipients),
+    ),
 )
 
 GUARD: Final = tuple(

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connections
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -81,6 +82,27 @@ def serve() -> Iterator[Callable[[Talk], Server]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def replica(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It lags so far behind that it has no tables: who reads from it gets an error."""
+    empty = {**connections.settings["default"], "ENGINE": "django.db.backends.sqlite3"}
+    monkeypatch.setitem(
+        connections.settings, "replica", empty | {"NAME": ":memory:", "OPTIONS": {}}
+    )
+
+    class Router:
+        def db_for_read(self, model: Any, **_hints: Any) -> str:
+            return "replica"
+
+        def db_for_write(self, model: Any, **_hints: Any) -> str:
+            return "default"
+
+    settings.DATABASE_ROUTERS = [Router()]
+    yield
+    connections["replica"].close()
+    del connections["replica"]
 
 
 def sms(**changes: Any) -> dict[str, Any]:

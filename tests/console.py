@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +16,27 @@ from django.utils import timezone
 
 import instant_notifications
 from instant_notifications import health, otp
+from instant_notifications.contacts import local
 from instant_notifications.exceptions import HandoverFailed
 from instant_notifications.gateways import Receipt
 from instant_notifications.guard import lists, refusals
-from instant_notifications.models import Delivery, Figures, GatewayState, Hold, Intervention
-from instant_notifications.orders import interventions, send_email, send_sms
+from instant_notifications.models import (
+    ContactEntry,
+    Delivery,
+    Figures,
+    GatewayState,
+    Hold,
+    Intervention,
+    Notice,
+    Plan,
+    uuid7,
+)
+from instant_notifications.orders import Reminder, cancel_order, interventions, send_email, send_sms
+from instant_notifications.planning.planner import end
 from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator.postman import deliver_due_receipts
+from instant_notifications.statuses import Ended
+from tests import regular
 
 OURS: Final = (
     "instant_notifications",
@@ -61,7 +76,35 @@ def furnish() -> None:
     Hold.objects.get_or_create(subject="NO", defaults={"sent": 40, "verified": 1, **released})
     lists.add("allow", "recipient", "+4799887766", by="ola", because="the test phone")
     refusals.count(refusals.HELD)
+    furnish_orders()
+    local.keep(
+        [
+            ContactEntry(
+                kind="person",
+                number="01017012345",
+                name="Kari Nordmann",
+                phone_numbers=["+4799887766"],
+                email_addresses=["kari@example.com"],
+            )
+        ]
+    )
     Figures.objects.get_or_create(began_at=timezone.now(), defaults={"last_event": 0, "sums": {}})
+
+
+def furnish_orders() -> None:
+    """Regular orders: one that waits with its reminder, and others that have ended in each way."""
+    later = timezone.now() + timedelta(days=3)
+    dialog = {"dialogId": str(uuid7()), "transmissionId": str(uuid7())}
+    reminder = Reminder(days=2, sms=regular.DAYTIME, email=regular.EMAIL)
+    regular.order(at=later, reminders=[reminder], dialog=dialog, condition="https://example.com")
+    regular.sent(regular.order([regular.PHONE, regular.MAILBOX], senders_reference="ref-1"))
+    unreachable = regular.order(iter([regular.PERSON]))
+    regular.sent(unreachable)
+    refused = regular.order(condition="https://example.com")
+    Notice.objects.filter(order=refused.order_id).update(condition_met=False)
+    end(regular.shipments(refused), Ended.CONDITION_NOT_MET)
+    cancelled = regular.order(at=later)
+    cancel_order("local", cancelled.order_id, by="ola", because="a complaint")
 
 
 @dataclass
@@ -119,14 +162,15 @@ def walk(client: Client, root: str) -> Iterator[Visit]:
     """Follow every link and press every button, once for each kind of page and filter.
 
     What a page leads on to is a kind of its own: it is not for the code's message, which its code
-    leads to and nobody may send again, to stand for the messages.
+    leads to and nobody may send again, to stand for the messages. Nor is it for one shipment of a
+    regular order to stand for those whose plan has ended otherwise.
     """
     waiting: list[tuple[str, str, dict[str, str]]] = [("get", root, {})]
     led_to = set()
     seen = set()
     while waiting:
         method, url, data = waiting.pop(0)
-        kind = (method, url in led_to, _kind(url), *sorted(data))
+        kind = (method, url in led_to, _kind(url), _plan(url), *sorted(data))
         if kind in seen or NOT_OURS.search(url) or "&" in url:
             continue
         seen.add(kind)
@@ -148,6 +192,13 @@ def _kind(url: str) -> str:
     path, _, query = url.partition("?")
     names = sorted(each.partition("=")[0] for each in query.split("&"))
     return re.sub(r"[0-9a-f-]{36}|\d+", "#", path) + "?" + "&".join(names)
+
+
+def _plan(url: str) -> str | None:
+    """How the plan of the shipment has ended that the page is about."""
+    key = re.search("/shipment/([0-9a-f-]{36})/", url)
+    plans = Plan.objects.filter(pk=key[1]) if key else Plan.objects.none()
+    return plans.values_list("ended", flat=True).first()
 
 
 def _from(here: str, link: str) -> str:

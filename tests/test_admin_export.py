@@ -1,6 +1,7 @@
 import csv
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -12,10 +13,13 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from instant_notifications import orders
 from instant_notifications.admin import export, lists
 from instant_notifications.admin.lists import Sought
 from instant_notifications.models import Shipment
 from instant_notifications.orders import send_email, send_sms
+from tests import regular
+from tests.clock import Clock
 from tests.console import somebody
 
 PHONE = "+4799887766"
@@ -57,6 +61,38 @@ def test_each_delivery_is_one_masked_line(admin_client: Client) -> None:
     assert (sms["status"], sms["handover"], sms["attempts"]) == ("SMS_Accepted", "taken", "1")
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", sms["created"])
     assert sms["completed"] == ""
+
+
+def test_what_is_only_planned_has_a_line_of_its_own(admin_client: Client, clock: Clock) -> None:
+    clock.now = datetime(2026, 6, 10, 10, tzinfo=UTC)
+    waiting = regular.order(at=clock.now + timedelta(days=1), senders_reference="ref-1")
+    cancelled = regular.order(iter([regular.PERSON]), at=clock.now + timedelta(days=1))
+    orders.cancel_order("local", cancelled.order_id)
+    form = {"in_clear": "1", "because": "Audit"}
+    ended, planned = read(admin_client.post(EXPORT, form))
+    assert (planned["shipment"], planned["order"]) == (
+        str(waiting.notification.shipment_id),
+        str(waiting.order_id),
+    )
+    assert (planned["kind"], planned["status"]) == ("Notification", "Order_Registered")
+    assert (planned["senders_reference"], planned["channel"]) == ("ref-1", "")
+    assert (planned["due"], planned["completed"]) == ("2026-06-11T10:00:00.000+00:00", "")
+    assert (ended["status"], ended["due"]) == ("Order_Cancelled", "")
+    assert ended["completed"] == "2026-06-10T10:00:00.000+00:00"
+    assert not [cell for line in (ended, planned) for cell in line.values() if "999" in cell]
+
+
+def test_planned_ones_cost_no_more(admin_client: Client) -> None:
+    def statements() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            read(admin_client.post(EXPORT))
+        return len(queries)
+
+    regular.order(email=None)
+    statements()
+    few = statements()
+    regular.order(regular.phones(7), email=None)
+    assert statements() == few
 
 
 def test_only_what_matches_the_filters_is_exported_however_far_back(

@@ -13,11 +13,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from instant_notifications import orders
 from instant_notifications.admin import filters, lists
 from instant_notifications.admin.shipments import ShipmentAdmin
 from instant_notifications.models import Delivery, Order, Organisation, Shipment, uuid7
 from instant_notifications.models.identifiers import first_uuid7, made_at
 from instant_notifications.statuses import STAGES, Stage
+from tests import regular
+from tests.clock import Clock
 
 LIST = reverse("admin:instant_notifications_shipment_changelist")
 HOUR = timedelta(hours=1)
@@ -103,6 +106,61 @@ def test_filters_find_what_is_true_at_this_moment(
         "both": made({"status": "SMS_Failed"}, {**EMAIL, "status": "Email_Failed"}),
     }
     assert set(rows(admin_client, address)) == {made_so[name] for name in found}
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("?group=later", {"later", "night"}),
+        ("?group=due", {"due"}),
+        ("?group=new", {"night"}),
+        ("?group=later&kind=Reminder", set()),
+        ("?group=later&channel=sms", {"night"}),
+        ("?group=due&channel=sms", set()),
+        ("?group=later&creator=nav", set()),
+        ("?kind=Notification", {"later", "due", "night", "cancelled"}),
+        ("?creator=local", {"later", "due", "night", "cancelled"}),
+    ],
+)
+def test_regular_orders_are_found_by_what_they_wait_for(
+    address: str, found: set[str], admin_client: Client, clock: Clock
+) -> None:
+    made()
+    clock.now = datetime(2026, 6, 10, 21, tzinfo=UTC)
+    later = {"at": clock.now + HOUR}
+    placed = {
+        "later": regular.order(**later),
+        "due": regular.order(),
+        "night": regular.order(sms=regular.DAYTIME),
+        "cancelled": regular.order(**later),
+    }
+    regular.planned(placed["night"])
+    orders.cancel_order("local", placed["cancelled"].order_id)
+    assert set(rows(admin_client, address)) == {
+        str(placed[name].notification.shipment_id) for name in found
+    }
+
+
+def test_what_is_only_planned_tells_how_it_stands_and_costs_no_more(
+    admin_client: Client, clock: Clock, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    clock.now = datetime(2026, 6, 10, 10, tzinfo=UTC)
+    waiting = regular.order(at=clock.now + HOUR)
+    cancelled = regular.order(at=clock.now + HOUR)
+    orders.cancel_order("local", cancelled.order_id)
+    regular.order(regular.phones(4), email=None)
+    html = admin_client.get(LIST).content.decode()
+    text = " ".join(re.sub(r"<[^>]*>", " ", html).split())
+    for said in (
+        f"{waiting.notification.shipment_id} 06/10/2026 12:00:00 waits until 13:00",
+        f"{cancelled.notification.shipment_id} 06/10/2026 12:00:00 cancelled",
+        *("Order_Registered notification", "Order_Cancelled notification", "due since 12:00"),
+    ):
+        assert said in text
+    with django_assert_num_queries(6):
+        rows(admin_client)
+    with django_assert_num_queries(7):
+        rows(admin_client, "?group=later")
 
 
 def test_what_may_be_handed_over_at_this_moment_has_not_expired(admin_client: Client) -> None:
@@ -217,9 +275,9 @@ def test_queries_are_few_whatever_is_asked(
     rows(admin_client)
     for _ in range(3):
         made({}, EMAIL)
-        with django_assert_num_queries(5):  # the session, who it is, creators, rows, deliveries
+        with django_assert_num_queries(6):  # session, user, creators, rows, deliveries, plans
             rows(admin_client)
-        with django_assert_num_queries(6):  # and how far to look
+        with django_assert_num_queries(7):  # and how far to look
             rows(admin_client, "?group=delivered&creator=ttd")
 
 
@@ -227,6 +285,7 @@ def test_no_planner_can_make_a_join_of_a_filter(admin_client: Client) -> None:
     made()
     with CaptureQueriesContext(connection) as queries:
         rows(admin_client, "?group=delivered&creator=ttd&gateway=simulator")
+        rows(admin_client, "?group=later&kind=Notification")
     about_shipments = [each["sql"] for each in queries if "_shipment" in each["sql"]]
     assert about_shipments
     assert not [sql for sql in about_shipments if "JOIN" in sql or "EXISTS" in sql]

@@ -23,6 +23,7 @@ OPERATOR: Final = frozenset({"operator", "superuser"})
 AUDITOR: Final = frozenset({"auditor", "superuser"})
 EITHER: Final = OPERATOR | AUDITOR
 READER: Final = EITHER | {"viewer"}
+ROOT: Final = frozenset({"superuser"})
 ROLES: Final = ("anonymous", "newcomer", "viewer", "operator", "auditor", "superuser")
 
 # Who gets an answer other than "no" by GET, and who by POST.
@@ -36,6 +37,7 @@ OF_DJANGO: Final[Mapping[str, Answered]] = {
 }
 MODELS: Final = (
     "challenge",
+    "contactentry",
     "figures",
     "gatewaystate",
     "hold",
@@ -50,6 +52,10 @@ TABLE: Final[Mapping[str, Answered]] = {
         f"intervention_{view}": (get & AUDITOR, post & AUDITOR)
         for view, (get, post) in OF_DJANGO.items()
     },
+    "contactentry_add": (ROOT, ROOT),
+    "contactentry_change": (READER, ROOT),
+    "contactentry_delete": (ROOT, ROOT),
+    "contactentry_search": (NOBODY, READER),
     "gatewaystate_switch": (NOBODY, OPERATOR),
     "hold_release": (NOBODY, OPERATOR),
     "listentry_include": (NOBODY, OPERATOR),
@@ -72,6 +78,9 @@ TABLE: Final[Mapping[str, Answered]] = {
 
 
 NEEDS: Final[Mapping[str, str]] = {
+    "contactentry_add": "add_contactentry",
+    "contactentry_change": "change_contactentry",
+    "contactentry_delete": "delete_contactentry",
     "gatewaystate_switch": "switch_gatewaystate",
     "hold_release": "release_hold",
     "listentry_include": "keep_listentry",

@@ -118,6 +118,7 @@ ERRORS: list[tuple[str, dict[str, Any]]] = [
     ("E008", {"TOKEN_ISSUERS": [{"KEY": SECRET, "ALGORITHMS": ["RS256"]}]}),
     ("E008", {"TOKEN_ISSUERS": [{"JWKS_URL": "https://i.example/", "ALGORITHMS": ["HS256"]}]}),
     ("E008", {"TOKEN_ISSUERS": [{"KEY": SECRET, "ALGORITHMS": ["none"]}]}),
+    ("E011", {"CONTACT_REGISTER": STUB}),
 ]
 
 

@@ -2,6 +2,8 @@ import io
 import logging
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from http import HTTPStatus
 from time import time
 from typing import Any
 from uuid import UUID
@@ -11,6 +13,8 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.db import connections
+from django.utils import timezone
+from rest_framework.test import APIClient
 
 from example_project.management.commands import demo
 from instant_notifications import tokens
@@ -21,7 +25,7 @@ from instant_notifications.models import Delivery, IdempotencyRecord, Order, Shi
 from instant_notifications.orders import send_sms
 from instant_notifications.simulator.models import SimulatedMessage
 from instant_notifications.simulator.postman import deliver_due_receipts
-from instant_notifications.statuses import Channel
+from instant_notifications.statuses import Channel, ShipmentType
 from tests.outcomes import fails
 
 Configure = Callable[..., None]
@@ -314,7 +318,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.django_db
 def test_the_demonstration_sends_and_tells_how_to_go_on(hurried: None) -> None:
     shown = run("demo", "--port", "8123")
-    shipment = Shipment.objects.get()
+    shipment = Shipment.objects.get(type=ShipmentType.INSTANT)
     assert SimulatedMessage.objects.get().body == "Your code is 428516"
     assert re.search(rf"SMS_Accepted +shipment {shipment.pk}\n +SMS_Delivered\n", shown)
     token = re.findall(r"^export TOKEN=(\S+)$", shown, re.M)
@@ -323,6 +327,7 @@ def test_the_demonstration_sends_and_tells_how_to_go_on(hurried: None) -> None:
     assert re.findall(r"curl -sS (\S+)", shown) == [
         f"{api}/future/orders/instant/sms",
         f"{api}/future/orders/instant/email",
+        f"{api}/future/orders",
         f"{api}/future/shipment/{shipment.pk}",
         f"{api}/future/shipment/feed",
     ]
@@ -330,11 +335,38 @@ def test_the_demonstration_sends_and_tells_how_to_go_on(hurried: None) -> None:
     assert "http://127.0.0.1:8123/admin/" in shown
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_demonstration_orders_something_for_now_and_for_later(hurried: None) -> None:
+    shown = run("demo", "--no-traffic")
+    today = timezone.localdate()
+    assert re.search(rf"Order_Processed +Notification of {today}\n", shown)
+    assert re.search(rf"Order_Registered +Reminder of {today + timedelta(days=7)}\n", shown)
+    bodies = [each.body for each in SimulatedMessage.objects.order_by("pk")]
+    assert bodies == ["Your code is 428516", "It is on Thursday next week."]
+    run("process_due_orders")
+    assert SimulatedMessage.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_what_the_demonstration_shows_to_be_called_is_answered(
+    hurried: None, client_of: Callable[..., APIClient]
+) -> None:
+    shown = run("demo", "--no-traffic")
+    calls = re.findall(r"curl -sS http://[^/]+(\S+orders\S*) .* -d '(.*)'\n", shown)
+    assert len(calls) == 3
+    for path, body in calls:
+        sent = body.replace("'$(date +%s)'", "1")
+        answer = client_of("ttd").post(path, sent, content_type="application/json")
+        assert answer.status_code == HTTPStatus.CREATED
+
+
 @pytest.mark.django_db
 def test_the_demonstration_can_be_repeated(hurried: None) -> None:
     run("demo")
     run("demo")
-    assert Shipment.objects.count() == 2
+    types = Shipment.objects.order_by("pk").values_list("type", flat=True)
+    once = [ShipmentType.INSTANT, ShipmentType.NOTIFICATION, ShipmentType.REMINDER]
+    assert list(types) == 2 * once
     user = get_user_model().objects.get(username="admin")
     assert user.is_superuser
     assert user.check_password("admin")

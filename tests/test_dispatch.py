@@ -687,3 +687,27 @@ def test_every_hand_over_is_logged_and_nothing_personal_with_it(stub: Any, caplo
     assert [line.split(" outcome=")[1].split()[0] for line in lines] == ["Unavailable", "taken"]
     assert "428516" not in caplog.text
     assert "99999999" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("tries", "minutes"), [(0, 1), (1, 1), (2, 5), (3, 10), (4, 30), (5, 30), (10_000, 30)]
+)
+def test_the_pauses_between_tries_grow_to_half_an_hour(tries: int, minutes: int) -> None:
+    assert dispatch.pause_after(tries) == timedelta(minutes=minutes)
+
+
+@pytest.mark.django_db
+def test_an_instant_message_is_not_tried_again_by_itself(stub: Any) -> None:
+    stub.do = fails(Unavailable)
+    with pytest.raises(Unavailable):
+        sms()
+    assert Delivery.objects.get().due_at is None
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("replica")
+def test_a_further_try_reads_nothing_from_a_replica_that_lags(stub: Any) -> None:
+    stub.do = in_turn(fails(Unavailable), take)
+    with pytest.raises(Unavailable):
+        sms()
+    assert sms().status == "SMS_Accepted"

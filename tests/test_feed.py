@@ -24,8 +24,9 @@ from instant_notifications import feed, receipts, record, upkeep
 from instant_notifications.exceptions import HandoverFailed, Rejected
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.models import Delivery, FeedEntry, Order, Shipment
-from instant_notifications.orders import send_sms
-from instant_notifications.statuses import STAGES, WORDS, Channel, Stage
+from instant_notifications.orders import cancel_order, send_sms
+from instant_notifications.statuses import STAGES, WORDS, Channel, Ended, Handover, Stage
+from tests import regular
 from tests.outcomes import expire
 from tests.stub import take
 from tests.threads import at_once, begin, in_thread
@@ -914,10 +915,10 @@ def large_feed() -> None:
         cursor.execute(
             """
             INSERT INTO instant_notifications_delivery
-                (id, shipment_id, channel, destination_digest, secret, status, handover, attempts,
-                 may_have_left, revision, gateway, gateway_reference, created_at, updated_at,
-                 expires_at, completed_at)
-            SELECT delivery, shipment, 'sms', '', false, 'SMS_Delivered', 'taken', 1,
+                (id, shipment_id, channel, destination_digest, secret, daytime, status, handover,
+                 attempts, may_have_left, revision, gateway, gateway_reference, created_at,
+                 updated_at, expires_at, completed_at)
+            SELECT delivery, shipment, 'sms', '', false, false, 'SMS_Delivered', 'taken', 1,
                  false, 2, 'stub', '', now(), now(), now(), now() FROM seeds ORDER BY n
             """
         )
@@ -981,3 +982,58 @@ def _nodes(plan: Any) -> Iterator[Any]:
     yield plan
     for part in plan.get("Plans", ()):
         yield from _nodes(part)
+
+
+DONE, OPEN, GONE = (
+    Delivery(channel="sms", status=status, handover=handover, completed_at=completed_at)
+    for status, handover, completed_at in (
+        ("SMS_Failed", Handover.REFUSED, timezone.now()),
+        ("SMS_New", Handover.OPEN, None),
+        ("SMS_Accepted", Handover.TAKEN, None),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "ended", "word"),
+    [
+        ([], Ended.CANCELLED, "Order_Cancelled"),
+        ([], Ended.CONDITION_NOT_MET, "Order_SendConditionNotMet"),
+        ([DONE], Ended.CANCELLED, "Order_Cancelled"),
+        ([DONE, DONE], Ended.PLANNED, "Order_Completed"),
+        ([DONE, OPEN], Ended.PLANNED, "Order_Processing"),
+        ([OPEN, GONE], Ended.PLANNED, "Order_Processing"),
+        ([DONE, GONE], Ended.PLANNED, "Order_Processed"),
+    ],
+)
+def test_the_word_of_an_order_follows_from_its_end_and_its_deliveries(
+    deliveries: list[Delivery], ended: Ended, word: str
+) -> None:
+    assert feed.order_status(deliveries, None, ended) == word
+
+
+def test_an_entry_of_what_was_never_sent_is_read_without_recipients() -> None:
+    placed = regular.order(regular.phones(3))
+    cancel_order("local", placed.order_id)
+    entries = feed.read_feed("local", after=0, limit=500, newest_first=False)
+    assert [each.sequence_number for each in entries] == [1, 2, 3]
+    assert {each.shipment.pk for each in entries} == set(regular.shipments(placed))
+    for each in entries:
+        assert (each.status, each.shipment.type) == ("Order_Cancelled", "Notification")
+        assert each.recipients == []
+
+
+@committing
+def test_numbers_are_dense_when_orders_are_cancelled_and_sent_at_once(stub: Any) -> None:
+    stub.do = delivered
+    placed = [regular.order(regular.phones(25), creator=each) for each in ("ttd", "skd") * 2]
+    regular.forget_claims()
+    calls = [
+        partial(cancel_order, creator, each.order_id)
+        for each, creator in zip(placed[:2], ("ttd", "skd"), strict=True)
+    ]
+    at_once(*calls, regular.work_off, regular.work_off)
+    regular.work_off()
+    for creator in ("ttd", "skd"):
+        told = regular.told(creator)
+        assert len(told) == len({shipment for shipment, *_ in told}) == 50

@@ -3,13 +3,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core import serializers
 from django.core.exceptions import FieldError
 from django.db import connection
 from django.utils import timezone
 
 from instant_notifications import privacy
 from instant_notifications.fields import EncryptedTextField
-from instant_notifications.models import Delivery, Order, Shipment
+from instant_notifications.models import ContactEntry, Delivery, Order, Shipment
 
 Configure = Callable[..., None]
 
@@ -158,3 +159,23 @@ def test_migrations_find_the_field_where_they_left_it() -> None:
     _, path, _, keywords = EncryptedTextField(null=True).deconstruct()
     assert path == "instant_notifications.fields.EncryptedTextField"
     assert keywords == {"null": True}
+
+
+def test_a_list_reads_as_it_was_written_and_lies_encrypted() -> None:
+    written = ["+4799999999", "", "æ"]
+    entry = ContactEntry.objects.create(kind="person", digest="d", phone_numbers=written)
+    saved = ContactEntry.objects.get()
+    assert (saved.phone_numbers, saved.email_addresses) == (written, [])
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT phone_numbers FROM {ContactEntry._meta.db_table}")
+        ((stored,),) = cursor.fetchall()
+    assert "99999999" not in stored
+    (copy,) = serializers.deserialize("json", serializers.serialize("json", [entry]))
+    assert copy.object.phone_numbers == written
+
+
+def test_a_list_whose_key_is_lost_reads_as_empty(settings: Any) -> None:
+    ContactEntry.objects.create(kind="person", digest="d", phone_numbers=[PHONE])
+    settings.SECRET_KEY = "another one altogether, and long enough"
+    settings.INSTANT_NOTIFICATIONS = {}
+    assert ContactEntry.objects.get().phone_numbers == []

@@ -1,5 +1,6 @@
 """Against real sockets, because what matters is where exactly a conversation breaks off."""
 
+import gzip
 import logging
 import socket
 import ssl
@@ -46,10 +47,11 @@ def closes_when_idle(server: Server, connection: socket.socket) -> None:
 @pytest.fixture(autouse=True)
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Connections of their own for each test."""
-    monkeypatch.setattr(http, "_session", None)
+    monkeypatch.setattr(http, "_sessions", None)
     yield
-    if http._session is not None:
-        http._session.close()
+    if http._sessions is not None:
+        http._sessions.to_anywhere.close()
+        http._sessions.to_the_public.close()
 
 
 def post(url: str, *, timeout: float = 5) -> int:
@@ -199,6 +201,50 @@ def test_an_answer_that_never_ends_is_none(
     assert post(serve(says(body="x" * 1000)).url) == 200
     with pytest.raises(http.NoAnswer):
         post(serve(says(body="x" * 1001)).url)
+
+
+def test_an_answer_may_be_held_shorter(serve: Callable[[Talk], Server]) -> None:
+    server = serve(says(body="x" * 1001))
+    assert http.request("GET", server.url, timeout=5, longest=1001).ok
+    with pytest.raises(http.NoAnswer, match=r"^too long an answer$"):
+        http.request("GET", server.url, timeout=5, longest=1000)
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"), [({}, b"x" * 50), ({"Accept-Encoding": "identity"}, None)]
+)
+def test_what_we_did_not_ask_to_have_packed_stays_packed(
+    asked: dict[str, str], got: bytes | None, serve: Callable[[Talk], Server]
+) -> None:
+    packed = gzip.compress(b"x" * 50)
+
+    def talk(server: Server, connection: socket.socket) -> None:
+        server.hear(connection)
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}"
+        connection.sendall(head.encode() + b"\r\n\r\n" + packed)
+
+    answer = http.request("GET", serve(talk).url, timeout=5, headers=asked)
+    assert answer.content == (got or packed)
+
+
+def test_only_public_means_not_even_a_connection_to_this_machine(
+    serve: Callable[[Talk], Server],
+) -> None:
+    server = serve(says())
+    with pytest.raises(http.NotSent, match=r"^private address$"):
+        http.request("GET", server.url, timeout=5, only_public=True)
+    assert server.connections == 0
+    assert http.request("GET", server.url, timeout=5).ok
+
+
+def test_a_connection_that_may_go_anywhere_is_not_lent_to_one_that_may_not(
+    serve: Callable[[Talk], Server],
+) -> None:
+    server = serve(says())
+    assert http.request("GET", server.url, timeout=5).ok
+    with pytest.raises(http.NotSent):
+        http.request("GET", server.url, timeout=5, only_public=True)
+    assert len(server.requests) == 1
 
 
 def test_a_connection_that_was_idle_for_long_is_not_trusted(
@@ -396,6 +442,11 @@ def test_a_certificate_that_is_not_trusted_was_told_nothing(
     assert server.requests == []
 
 
+def answers_oddly(server: Server, connection: socket.socket) -> None:
+    server.hear(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 0\r\n\r\n")
+
+
 def everything_that_fails(serve: Callable[[Talk], Server]) -> list[tuple[str, float]]:
     path = f"send/{PHONE}?body=428516&key=sesame"
     return [
@@ -422,7 +473,8 @@ def test_neither_addresses_nor_bodies_are_logged(
     serve: Callable[[Talk], Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        post(f"{serve(says()).url}send/{PHONE}?body=428516&key=sesame")
+        for talk in (says(), answers_oddly):
+            post(f"{serve(talk).url}send/{PHONE}?body=428516&key=sesame")
         for url, timeout in everything_that_fails(serve):
             with pytest.raises((http.NotSent, http.NoAnswer)):
                 post(url, timeout=timeout)

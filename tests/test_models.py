@@ -15,13 +15,15 @@ from instant_notifications.models import (
     Delivery,
     FeedEntry,
     IdempotencyRecord,
+    Notice,
     Order,
     Organisation,
+    Plan,
     Shipment,
     StatusEvent,
     uuid7,
 )
-from instant_notifications.statuses import STAGES, WORDS, Channel, Handover, OrderStatus
+from instant_notifications.statuses import STAGES, WORDS, Channel, Ended, Handover, OrderStatus
 
 Configure = Callable[..., None]
 Make = Callable[..., Model]
@@ -76,6 +78,21 @@ def an_entry(**changes: Any) -> FeedEntry:
     return FeedEntry.objects.create(**{"shipment": a_shipment(), **good, **changes})
 
 
+def a_notice(**changes: Any) -> Notice:
+    good = {"place": 0, "requested_at": NOW, "content": '{"sms": {"body": "+4799999999"}}'}
+    return Notice.objects.create(**{"order": an_order(), **good, **changes})
+
+
+def a_plan(**changes: Any) -> Plan:
+    good = {"recipient": "+4799999999", "due_at": NOW}
+    rows = {"shipment": a_shipment(type="Notification"), "notice": a_notice()}
+    return Plan.objects.create(**{**rows, **good, **changes})
+
+
+def an_ended_plan(**changes: Any) -> Plan:
+    return a_plan(**{"ended": "planned", "due_at": None, "ended_at": NOW, **changes})
+
+
 def refuses(make: Make, **changes: Any) -> str:
     with pytest.raises((IntegrityError, DataError)) as raised, transaction.atomic():
         make(**changes)
@@ -102,7 +119,16 @@ BAD_ROWS: list[tuple[Make, dict[str, Any], str]] = [
         for word in Handover
         if word is not Handover.UNDER_WAY
     ),
+    (a_notice, {"place": -1}, ""),
+    (a_plan, {"due_at": None}, "instant_plan_ended"),
+    (a_plan, {"ended_at": NOW}, "instant_plan_ended"),
+    (a_plan, {"ended": "cancelled"}, "instant_plan_ended"),
+    (an_ended_plan, {"ended": "lost"}, "instant_plan_ended"),
+    (an_ended_plan, {"due_at": NOW}, "instant_plan_ended"),
+    (an_ended_plan, {"claimed_until": NOW}, "instant_plan_ended"),
+    (an_ended_plan, {"ended_at": None}, "instant_plan_ended"),
     (an_event, {"from_status": "SMS_Lost"}, "instant_event_status"),
+    (an_event, {"cause": "boredom"}, "instant_event_cause"),
     (an_event, {"to_status": "Order_Completed"}, "instant_event_status"),
 ]
 
@@ -163,11 +189,27 @@ def test_an_id_is_used_once_by_an_organisation_and_channel() -> None:
 
 @database
 @pytest.mark.parametrize(
-    "changes", [{"creator": "nav"}, {"scope": "email"}, {"key": "id-2"}, {"key": "ID-1"}], ids=repr
+    "changes",
+    [{"creator": "nav"}, {"scope": "email"}, {"scope": "order"}, {"key": "id-2"}, {"key": "ID-1"}],
+    ids=repr,
 )
 def test_ids_of_another_organisation_or_channel_do_not_meet(changes: dict[str, Any]) -> None:
     a_record()
     assert a_record(**changes).pk
+
+
+@database
+@pytest.mark.parametrize("ended", Ended)
+def test_the_database_takes_every_end_of_a_plan(ended: Ended) -> None:
+    assert an_ended_plan(ended=ended).pk
+
+
+@database
+def test_a_shipment_is_planned_once_and_a_notice_has_its_place() -> None:
+    plan, notice = a_plan(), a_notice()
+    refuses(a_plan, shipment=plan.shipment)
+    refuses(a_notice, order=notice.order)
+    assert a_notice(order=notice.order, place=1).pk
 
 
 @database
@@ -186,7 +228,9 @@ def test_a_number_of_the_feed_is_given_once_to_each_organisation() -> None:
 
 @database
 @pytest.mark.parametrize(
-    "make", [a_record, a_shipment, a_delivery, an_event, an_entry], ids=lambda make: make.__name__
+    "make",
+    [a_record, a_shipment, a_delivery, an_event, an_entry, a_notice, a_plan],
+    ids=lambda make: make.__name__,
 )
 def test_everything_goes_with_its_order(make: Make) -> None:
     made = make()
@@ -229,7 +273,7 @@ def test_a_delivery_with_a_lease_is_not_overdue() -> None:
 @database
 @pytest.mark.parametrize(
     "make",
-    [a_record, a_shipment, a_delivery, an_event, an_entry, an_order],
+    [a_record, a_shipment, a_delivery, an_event, an_entry, an_order, a_notice, a_plan],
     ids=lambda make: make.__name__,
 )
 def test_no_row_shows_anything_personal(make: Make) -> None:
@@ -273,7 +317,7 @@ def _thousand(_: int) -> Iterable[UUID]:
     return [uuid7() for _ in range(1000)]
 
 
-NATURAL_KEYS = {"alias", "began_at", "gateway", "key", "name", "subject"}
+NATURAL_KEYS = {"alias", "began_at", "gateway", "key", "name", "shipment", "subject"}
 
 
 @pytest.mark.parametrize("label", ["instant_notifications", "instant_notifications_simulator"])

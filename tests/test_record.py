@@ -418,3 +418,26 @@ def test_of_different_last_words_at_once_one_stays(stub: Any) -> None:
     assert len(history(delivery)) == 5
     assert FeedEntry.objects.count() == 1
     assert changes(delivery)[-1][1] == Delivery.objects.get().status
+
+
+def test_what_may_have_left_is_not_to_be_tried_again_whatever_the_last_attempt_says(
+    stub: Any,
+) -> None:
+    delivery = brought_to("under_way", stub)
+    Delivery.objects.update(may_have_left=True)
+    moment = timezone.now()
+    not_sent = Change(cause=Cause.HANDOVER, handover=Handover.OPEN, due_at=moment, attempt=1)
+    after = record.record_status(Delivery.objects.select_related("shipment").get(), not_sent)
+    assert (after.pk, after.handover, after.due_at) == (delivery.pk, "unknown", None)
+    assert Delivery.objects.get().due_at is None
+
+
+@pytest.mark.parametrize("status", ["SMS_Accepted", "SMS_Delivered"])
+def test_a_receipt_that_says_it_was_sent_keeps_it_from_being_tried_again(
+    status: str, stub: Any
+) -> None:
+    delivery = brought_to("open", stub)
+    Delivery.objects.update(due_at=timezone.now(), claimed_until=timezone.now())
+    receipt(delivery, status)
+    after = Delivery.objects.get()
+    assert (after.handover, after.due_at, after.claimed_until) == ("taken", None, None)

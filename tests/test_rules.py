@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from instant_notifications import rules
 from instant_notifications.rules import Broken, Rule
+from tests.clock import Clock
 
 Configure = Callable[..., None]
 
@@ -92,6 +94,13 @@ ONE_LINE_TEXTS: dict[str, Rule] = {
     "mobile_number": rules.mobile_number,
     "email_address": rules.email_address,
     "content_type": rules.content_type,
+    "national_identity_number": rules.national_identity_number,
+    "organisation_number": rules.organisation_number,
+    "external_identity": rules.external_identity,
+    "resource_id": rules.resource_id,
+    "resource_action": rules.resource_action,
+    "requested_time": rules.requested_time,
+    "condition": rules.condition,
 }
 BODIES: dict[str, Rule] = {"sms_body": rules.sms_body, "email_body": rules.email_body}
 TEXTS = {**ONE_LINE_TEXTS, **BODIES, "email_subject": rules.email_subject}
@@ -409,6 +418,351 @@ def test_a_bad_sender_address_is_told_like_a_recipients(configure: Configure) ->
     assert said == "Invalid email address format."
 
 
+NUMBERS: dict[Rule, tuple[int, str]] = {
+    rules.national_identity_number: (11, "National identity number must be 11 digits long."),
+    rules.organisation_number: (9, "Organization number must be 9 digits long."),
+}
+each_number = pytest.mark.parametrize(
+    ("rule", "digits", "said"),
+    [(rule, digits, said) for rule, (digits, said) in NUMBERS.items()],
+    ids=["person", "organisation"],
+)
+
+
+@each_number
+def test_a_number_of_so_many_digits_is_kept(rule: Rule, digits: int, said: str) -> None:
+    assert rule("0" * digits, "number") == "0" * digits
+    assert rule(f" {'1' * digits} ", "number") == "1" * digits
+
+
+@each_number
+@pytest.mark.parametrize("written", ["{}1", "{:.3}", "-{:.8}", "+{}", "{:.5} {:.5}", "{:.8}x"])
+def test_a_number_of_other_digits_is_refused(
+    rule: Rule, digits: int, said: str, written: str
+) -> None:
+    number = "12345678901"[:digits]
+    assert complaint(rule, written.format(number, number)) == said
+
+
+@each_number
+@pytest.mark.parametrize("digit", ["\N{ARABIC-INDIC DIGIT ONE}", "\N{SUPERSCRIPT TWO}"])
+def test_only_ascii_has_digits(rule: Rule, digits: int, said: str, digit: str) -> None:
+    assert complaint(rule, digit * digits) == said
+
+
+@each_number
+@given(written=st.text() | st.text(st.characters(categories=["Nd"]), min_size=9, max_size=11))
+def test_any_text_is_a_number_of_digits_or_broken(
+    rule: Rule, digits: int, said: str, written: str
+) -> None:
+    try:
+        kept = rule(written, "number")
+    except Broken:
+        return
+    assert len(kept) == digits
+    assert {*kept} <= {*"0123456789"}
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("urn:altinn:party:username:kari", "urn:altinn:party:username:kari"),
+        ("urn:altinn:username:kari", "urn:altinn:party:username:kari"),
+        ("urn:altinn:person:legacy-selfidentified:kari", "urn:altinn:party:username:kari"),
+        (
+            "urn:altinn:person:idporten-email:kari@example.com",
+            "urn:altinn:person:idporten-email:kari@example.com",
+        ),
+        ("URN:Altinn:UserName:Kari:Ås", "urn:altinn:party:username:Kari:Ås"),
+        (" urn:altinn:username:kari ", "urn:altinn:party:username:kari"),
+        (
+            "urn:altinn:person:idporten-email:Kari@BLÅBÆR.no",
+            "urn:altinn:person:idporten-email:Kari@blåbær.no",
+        ),
+    ],
+)
+def test_an_external_identity_is_kept_in_its_canonical_form(written: str, kept: str) -> None:
+    assert rules.external_identity(written, "externalIdentity") == kept
+    assert rules.external_identity(kept, "externalIdentity") == kept
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "kari",
+        "urn:altinn:username",
+        "urn:altinn:username:",
+        "urn:altinn:username: ",
+        "urn:altinn:username:kari nordmann",
+        "urn:altinn:username:kari\N{NO-BREAK SPACE}nordmann",
+        "urn:altinn:user:kari",
+        "xurn:altinn:username:kari",
+        "urn:altinn:person:identifier-no:01010112345",
+        "urn:altinn:person:idporten-email:",
+        "urn:altinn:person:idporten-email:kari",
+        "urn:altinn:person:idporten-email:Kari <kari@example.com>",
+    ],
+)
+def test_another_urn_is_refused(written: str) -> None:
+    said = complaint(rules.external_identity, written)
+    assert said == "Invalid external identity URN format."
+
+
+def test_an_external_identity_has_a_limit() -> None:
+    longest = "urn:altinn:party:username:" + "a" * 294
+    assert rules.external_identity(longest, "externalIdentity") == longest
+    said = complaint(rules.external_identity, longest + "a")
+    assert said == "The member field must be at most 320 characters."
+
+
+@pytest.mark.parametrize("written", ["urn:altinn:resource:a", "urn:altinn:resource:app_ttd_x:y"])
+def test_a_resource_is_kept_as_it_was_written(written: str) -> None:
+    assert rules.resource_id(written, "resourceId") == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["a", "burn:altinn:resource:a", "urn:altinn:resource", "urn:altinn:resource: ", "urn:altinn:"],
+)
+def test_another_resource_is_refused(written: str) -> None:
+    assert complaint(rules.resource_id, written) == "ResourceId must have a valid syntax."
+    assert complaint(rules.resource_id, "urn:altinn:resource:") == rules.RESOURCE
+
+
+def test_a_resource_and_an_action_have_at_most_255_characters() -> None:
+    said = "The member field must be at most 255 characters."
+    assert complaint(rules.resource_id, "urn:altinn:resource:" + "a" * 236) == said
+    assert complaint(rules.resource_action, "a" * 256) == said
+    assert rules.resource_action("a" * 255, "resourceAction") == "a" * 255
+
+
+NOW = datetime(2026, 7, 14, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def noon(clock: Clock) -> Clock:
+    clock.now = NOW
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("2026-07-14T12:00:00Z", NOW),
+        (" 2026-07-14T12:00Z ", NOW),
+        ("2026-07-14T14:00:00+02:00", NOW),
+        ("2026-07-14 05:00:00-07:00", NOW),
+        ("2026-07-14T12:00:00.0000000Z", NOW),  # as .NET writes it
+        ("20260714T120000Z", NOW),
+        ("2026-07-14T12:00:00.25Z", NOW + timedelta(milliseconds=250)),
+        (NOW.astimezone(timezone(timedelta(hours=9))), NOW),
+        ("2026-07-14T11:59:50Z", NOW - timedelta(seconds=10)),
+    ],
+)
+def test_a_requested_time_is_kept_in_utc(written: object, kept: datetime, noon: Clock) -> None:
+    requested = rules.requested_time(written, "requestedSendTime")
+    assert (requested, requested.tzinfo) == (kept, UTC)
+
+
+class Vague(tzinfo):
+    def utcoffset(self, moment: datetime | None) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-07-15T12:00:00",
+        "2026-07-15",
+        datetime(2026, 7, 15, 12),  # noqa: DTZ001
+        datetime(2026, 7, 15, 12, tzinfo=Vague()),
+    ],
+    ids=str,
+)
+def test_a_requested_time_without_a_time_zone_is_refused(written: object, noon: Clock) -> None:
+    said = complaint(rules.requested_time, written)
+    assert said == "The requested send time value must have specified a time zone."
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2026-07-14T11:59:49Z", "2026-07-14T12:00:00+02:00", "1970-01-01T00:00Z", "0002-01-01T00:00Z"],
+)
+def test_a_requested_time_in_the_past_is_refused(written: str, noon: Clock) -> None:
+    said = complaint(rules.requested_time, written)
+    assert said == "RequestedSendTime must be greater than or equal to now."
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "tomorrow",
+        "12:00Z",
+        "2026-02-30T12:00Z",
+        "2026-07-15T25:00Z",
+        "2026-07-15T12:00:00+24:00",
+        "1784116800",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-12:00",
+    ],
+)
+def test_what_is_no_time_is_refused(written: str, noon: Clock) -> None:
+    assert complaint(rules.requested_time, written) == "Expected a date and time."
+
+
+def test_a_requested_time_leaves_room_for_what_is_reckoned_from_it(noon: Clock) -> None:
+    last = datetime(9000, 1, 1, tzinfo=UTC)
+    assert rules.requested_time(last, "requestedSendTime") == last
+    for written in (last + timedelta(seconds=1), "9999-12-31T23:59:59Z"):
+        assert complaint(rules.requested_time, written) == "Expected a date and time."
+
+
+def test_a_repeat_may_have_been_asked_for_a_time_that_has_passed(noon: Clock) -> None:
+    assert rules.moment("2026-07-14T11:00:00+01:00", "at") == NOW - timedelta(hours=2)
+
+
+@pytest.mark.parametrize("days", [1, 2, 3650])
+def test_a_delay_of_days_is_kept(days: int) -> None:
+    assert rules.delay_days(days, "delayDays") == days
+
+
+@pytest.mark.parametrize("days", [0, -1, -(10**400)])
+def test_a_delay_is_at_least_a_day(days: int) -> None:
+    said = complaint(rules.delay_days, days)
+    assert said == "DelayDays must be greater than or equal to 1 day."
+
+
+@pytest.mark.parametrize("days", [3651, 10**400])
+def test_a_delay_has_a_limit(days: int) -> None:
+    assert complaint(rules.delay_days, days) == rules.DELAY_TOO_LONG.format(limit=3650)
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", None, [1]], ids=repr)
+def test_only_an_integer_is_a_delay(value: object) -> None:
+    assert complaint(rules.delay_days, value) == "Expected an integer."
+
+
+@given(st.text() | st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat))
+def test_any_text_is_a_time_or_broken(written: str) -> None:
+    try:
+        kept = rules.requested_time(written, "requestedSendTime")
+    except Broken:
+        return
+    assert kept.tzinfo is UTC
+
+
+CONDITIONS = [
+    "https://example.com",
+    "https://example.com:8443/a/b?c=d&e=%20#f",
+    "HTTPS://Example.COM/a",
+    "https://blåbær.no/æ",
+    "https://[2001:db8::1]:443/",
+    "https://kari@example.com/",
+]
+
+
+@pytest.mark.parametrize("written", CONDITIONS)
+def test_a_condition_is_an_absolute_address(written: str) -> None:
+    assert rules.condition(written, "conditionEndpoint") == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "example.com/a",
+        "/a",
+        "//example.com/a",
+        "https:",
+        "https://",
+        "https:///a",
+        "https:example.com",
+        "https://:443/a",
+        "https://example.com:port/",
+        "https://example.com:65536/",
+        "https://[::1",
+        "https://exa mple.com/",
+        " https://example.com/",
+        "https://example.com/a b",
+        "https://evil.example\\@example.com/",
+        "http://example.com/",
+        "ftp://example.com/",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+    ],
+)
+def test_another_condition_is_refused(written: str) -> None:
+    said = complaint(rules.condition, written)
+    assert said == "ConditionEndpoint must be a valid absolute URI or null."
+
+
+def test_a_condition_by_plain_http_only_where_a_setting_allows_it(configure: Configure) -> None:
+    configure(CONDITION_HOSTS={"conditions.internal": {"http": True}, "other": {"private": True}})
+    allowed = "http://Conditions.Internal:8080/a"
+    assert rules.condition(allowed, "conditionEndpoint") == allowed
+    assert complaint(rules.condition, "http://other/a") == rules.CONDITION
+    assert complaint(rules.condition, "http://conditions.internal.evil.example/") == rules.CONDITION
+    assert complaint(rules.condition, "http://conditions.internal@evil.example/") == rules.CONDITION
+
+
+def test_a_condition_has_at_most_2048_characters() -> None:
+    longest = "https://example.com/" + "a" * 2028
+    assert rules.condition(longest, "conditionEndpoint") == longest
+    said = complaint(rules.condition, longest + "a")
+    assert said == "The member field must be at most 2048 characters."
+
+
+@given(st.text() | st.text(st.sampled_from("https:/[]@.%a1\\ ")).map(lambda end: "https://" + end))
+def test_any_text_is_a_condition_or_broken(written: str) -> None:
+    try:
+        kept = rules.condition(written, "conditionEndpoint")
+    except Broken:
+        return
+    assert kept == written
+    assert kept.lower().startswith("https://")
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_boolean_is_kept(value: bool) -> None:
+    assert rules.boolean(value, "ignoreReservation") is value
+
+
+@pytest.mark.parametrize("value", ["true", "", 0, 1, None, []], ids=repr)
+def test_nothing_else_is_a_boolean(value: object) -> None:
+    assert complaint(rules.boolean, value) == "Expected true or false."
+
+
+@given(st.text())
+def test_a_text_on_one_line_can_be_sent(written: str) -> None:
+    line = rules.on_one_line(written)
+    assert line == line.strip()
+    assert rules.optional(rules.email_subject)(line, "subject") == line
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (rules.ONE_RECIPIENT, "Must have exactly one recipient."),
+        (rules.NO_SMS_BODY, "SMS body cannot be null or empty."),
+        (rules.SMS_POLICY, "SMS only supports send time daytime and anytime"),
+        (rules.EMAIL_POLICY, "Email only supports send time anytime"),
+        (rules.ACTION_ALONE, "ResourceAction cannot be specified without a ResourceId."),
+        (
+            rules.DELAY_OR_TIME,
+            "Either DelayDays or RequestedSendTime must be defined, but not both.",
+        ),
+        (rules.DELAY, "DelayDays must be greater than or equal to 1 day."),
+        (
+            str(Broken(rules.NO_SETTINGS, kind="Email", schema="Email")),
+            "EmailSettings must be set when ChannelSchema is Email",
+        ),
+    ],
+)
+def test_a_rule_about_several_members_is_told_in_the_words_of_the_contract(
+    said: str, words: str
+) -> None:
+    assert said == words
+
+
 LOUD = "zq7731"
 BROKEN_VALUES: list[tuple[Rule, Any]] = [
     (rules.idempotency_id, LOUD + "\0"),
@@ -428,6 +782,23 @@ BROKEN_VALUES: list[tuple[Rule, Any]] = [
     (rules.content_type, LOUD),
     (rules.time_to_live, LOUD),
     (rules.time_to_live, 7_731_000),
+    (rules.national_identity_number, "0101773114"),
+    (rules.organisation_number, "98773114"),
+    (rules.external_identity, f"urn:{LOUD}"),
+    (rules.external_identity, f"urn:altinn:person:idporten-email:{LOUD}@example..com"),
+    (rules.external_identity, f"urn:altinn:username:{LOUD} {LOUD}"),
+    (rules.external_identity, LOUD * 60),
+    (rules.resource_id, LOUD),
+    (rules.resource_action, LOUD * 60),
+    (rules.requested_time, LOUD),
+    (rules.requested_time, "7731-07-31T07:73Z"),
+    (rules.requested_time, "9999-01-01T07:00:00.7731Z"),
+    (rules.delay_days, 7_731_000),
+    (rules.requested_time, "7731-01-01"),
+    (rules.condition, f"http://{LOUD}.example/"),
+    (rules.condition, f"https://example.com:{LOUD}/"),
+    (rules.condition, f"https://[{LOUD}/"),
+    (rules.boolean, LOUD),
 ]
 
 

@@ -1,20 +1,25 @@
 """Whatever an operator has in hand leads to the message."""
 
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from instant_notifications import search
-from instant_notifications.models import Delivery
-from instant_notifications.orders import Sent, send_email, send_sms
+from instant_notifications import recipients, search
+from instant_notifications.models import Delivery, Plan
+from instant_notifications.orders import Reminder, Sent, send_email, send_sms
+from instant_notifications.recipients import Recipient
+from tests import regular
 
 pytestmark = pytest.mark.django_db
 
 NUMBER: Final = "+4799999966"
 ADDRESS: Final = "kari@example.com"
+URN: Final = "urn:altinn:person:idporten-email:kari@example.com"
 
 
 @pytest.fixture
@@ -94,6 +99,54 @@ def test_every_organisations_messages_the_newest_first(stub: Any) -> None:
     assert search.find("same") == search.find(NUMBER) == sent[::-1]
 
 
+@pytest.mark.parametrize(
+    ("whom", "spelling"),
+    [
+        (regular.PERSON, "01010112345"),
+        (regular.PERSON, " 010101 12345 "),
+        (regular.COMPANY, "987654321"),
+        (regular.COMPANY, "987 654 321"),
+        (regular.PHONE, "+47 999 99 999"),
+        (regular.MAILBOX, "KARI@Example.com"),
+        (recipients.external(URN), URN),
+    ],
+    ids=ascii,
+)
+def test_by_whom_a_regular_order_names(whom: Recipient, spelling: str, stub: Any) -> None:
+    regular.order(regular.phones(2), email=None)
+    placed = regular.order(iter([whom]), at=timezone.now() + timedelta(days=1))
+    assert search.find(spelling) == [placed.notification.shipment_id]
+
+
+def test_who_is_named_is_found_once_it_was_sent_too_and_with_the_reminders(stub: Any) -> None:
+    regular.keep_contact(phones=[NUMBER])
+    reminder = Reminder(days=1, sms=regular.SMS, email=regular.EMAIL)
+    placed = regular.order(regular.PERSON, reminders=[reminder])
+    regular.sent(placed)
+    assert search.find("01010112345") == sorted(regular.shipments(placed), reverse=True)
+    assert search.find(NUMBER) == [placed.notification.shipment_id]
+
+
+def test_whoever_has_been_forgotten_is_not_found(stub: Any) -> None:
+    regular.order(iter([regular.PERSON]))
+    Plan.objects.update(recipient_digest="")
+    assert search.find("01010112345") == []
+
+
+def test_numbers_of_people_stand_in_no_statement(stub: Any) -> None:
+    for term in ("01010112345", "010101 12345", "974760673", "974 760 673", URN):
+        with CaptureQueriesContext(connection) as queries:
+            search.find(term)
+        assert queries
+        assert not [each for each in queries if term.replace(" ", "") in each["sql"]]
+        assert not [each for each in queries if term in each["sql"]]
+
+
+def test_nine_digits_may_be_a_reference(stub: Any) -> None:
+    sent = send_sms(NUMBER, "x", senders_reference="123456789")
+    assert search.find("123456789") == [sent.shipment_id]
+
+
 def test_no_more_than_anybody_reads(stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MOST", 3)
     sent = [send_sms(NUMBER, "x", senders_reference="r").shipment_id for _ in range(5)]
@@ -130,7 +183,7 @@ def test_nothing_is_decrypted_and_the_statements_are_few(sms: Sent) -> None:
 def test_every_look_up_goes_by_an_index(sms: Sent) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        for term in (str(sms.shipment_id), NUMBER, "case-7"):
+        for term in (str(sms.shipment_id), NUMBER, "case-7", "01010112345", URN):
             for look in search._LOOKS:
                 for rows in look(term):
                     plan = rows.order_by("-pk").values_list("pk")[:100].explain()

@@ -214,6 +214,7 @@ NAMES: Final = {
     *("ref-1", "sim", "nobodys-17", "OK", "DELIVRD", "delivered", "bounced"),
     *("A word", "<p>for you</p>", "Your code is 428516", "a complaint", "the invoice"),
     *("the test phone", "NO", "login", "Login", "False", "True"),
+    *("Tax return", "It is ready", "Your tax return is ready"),
 }
 """What ``furnish`` and the settings write, the gateways' own words, and Django's of its icons."""
 

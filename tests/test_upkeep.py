@@ -16,7 +16,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from instant_notifications import feed, privacy, record, upkeep
+from instant_notifications import feed, privacy, recipients, record, tasks, upkeep
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Message, Receipt
 from instant_notifications.history import Change
@@ -24,17 +24,28 @@ from instant_notifications.models import (
     Delivery,
     FeedEntry,
     IdempotencyRecord,
+    Notice,
     Order,
     Organisation,
+    Plan,
     Shipment,
     StatusEvent,
     UnmatchedReceipt,
 )
-from instant_notifications.orders import Sent, instant, send_email, send_sms
+from instant_notifications.orders import (
+    Email,
+    Reminder,
+    Sent,
+    cancel_order,
+    instant,
+    place_order,
+    send_email,
+    send_sms,
+)
 from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator import gateway as simulator
 from instant_notifications.simulator.postman import deliver_due_receipts
-from instant_notifications.statuses import WORDS, Cause, Channel, Handover
+from instant_notifications.statuses import WORDS, Cause, Channel, Ended, Handover
 from instant_notifications.upkeep import EXPIRY, RETENTION, Chore, Tally
 from tests.api.conftest import EMAIL, FEED, SMS, post, shipment_path
 from tests.clock import Clock
@@ -130,6 +141,21 @@ def delivered(message: Message) -> Receipt:
 def completed(stub: Any, number: int = 1, **message: Any) -> list[Sent]:
     stub.do = delivered
     return [send(Channel.SMS, **message) for _ in range(number)]
+
+
+def plan_them(now: Any) -> None:
+    """What is left of a regular order that has been worked off, for each shipment."""
+    for shipment in Shipment.objects.filter(plan=None):
+        notice = Notice.objects.create(
+            order=shipment.order, place=0, requested_at=now, content="{}", created_at=now
+        )
+        Plan.objects.create(
+            shipment=shipment,
+            notice=notice,
+            recipient_digest="0" * 64,
+            ended=Ended.PLANNED,
+            ended_at=now,
+        )
 
 
 def receipt(delivery: Delivery, status: str, **named: Any) -> Delivery | None:
@@ -1319,7 +1345,7 @@ def test_an_order_that_is_purged_after_its_id_was_looked_up_is_sent_anew(
     stub.do = delivered
     send(Channel.SMS, idempotency_id="a")
     clock.go(91 * DAY)
-    monkeypatch.setattr(instant, "_differs", after(purge, instant._differs))
+    monkeypatch.setattr(instant, "differs", after(purge, instant.differs))
     assert not send(Channel.SMS, idempotency_id="a").replayed
 
 
@@ -1377,6 +1403,7 @@ def test_more_than_a_batch_is_forgotten_whole(
 ) -> None:
     configure(KEEP_ORDERS=DAY)
     completed(stub, number)
+    plan_them(clock.now)
     unmatched(clock, number)
     clock.go(91 * DAY)
     completed(stub, 3)
@@ -1500,6 +1527,7 @@ def test_several_purges_at_once_do_each_thing_once(
 ) -> None:
     configure(KEEP_ORDERS=DAY)
     completed(stub, 9)
+    plan_them(clock.now)
     unmatched(clock, 9)
     clock.go(91 * DAY)
     first, *others = at_once(purge, purge, purge)
@@ -1570,6 +1598,7 @@ def test_a_row_that_somebody_has_in_hand_is_left_and_not_waited_for(
     if name == "orders deleted":
         configure(KEEP_ORDERS=DAY, KEEP_FEED=timedelta(0))
     completed(stub, 3)
+    plan_them(clock.now)
     unmatched(clock, 3)
     clock.go(91 * DAY)
     if name == "orders deleted":
@@ -1690,3 +1719,65 @@ def test_a_receipt_that_comes_while_its_order_is_being_deleted_breaks_nothing(
     clock.go(100 * DAY)
     assert purge()["failed"] == 0
     assert rows_left() == ["instant_notifications.Organisation"]
+
+
+# Retention: regular orders
+
+
+NEXT_YEAR: Final = timedelta(days=300)
+
+
+@with_threads
+def test_an_order_that_waits_is_not_forgotten_however_old(
+    stub: Any, clock: Clock, configure: Configure
+) -> None:
+    configure(
+        **{name: timedelta(0) for name in KEPT if name != "KEEP_IDEMPOTENCY"}, KEEP_ORDERS=DAY
+    )
+    placed = place_order(
+        recipients.mailbox(ADDRESS),
+        email=Email(SUBJECT, BODY),
+        at=clock.now + NEXT_YEAR,
+        idempotency_id="a",
+    )
+    clock.go(NEXT_YEAR - HOUR)
+    assert purge() == {}
+    clock.go(2 * HOUR)
+    assert list(tasks.sweep(lambda: False)) == [1]
+    assert [message.body for message in stub.seen] == [BODY]
+    assert IdempotencyRecord.objects.get().order_id == placed.order_id
+
+
+@with_threads
+def test_the_texts_of_an_order_go_once_its_last_reminder_is_planned(
+    stub: Any, clock: Clock, configure: Configure
+) -> None:
+    configure(KEEP_DESTINATIONS=10 * DAY)
+    place_order(
+        recipients.mailbox(ADDRESS),
+        email=Email(SUBJECT, BODY),
+        reminders=[Reminder(days=1, email=Email(SUBJECT, BODY))],
+    )
+    assert purge() == {"planned texts erased": 1}
+    clock.go(DAY)
+    list(tasks.sweep(lambda: False))
+    assert purge() == {"planned texts erased": 1}
+    assert not Notice.objects.filter(content__isnull=False).exists()
+    assert Plan.objects.exclude(recipient_digest="").count() == 2
+    clock.go(9 * DAY + HOUR)
+    assert purge()["recipients forgotten"] == 1
+    assert len(stub.seen) == 2
+
+
+@with_threads
+def test_the_condition_of_an_order_goes_with_its_texts(stub: Any, clock: Clock) -> None:
+    placed = place_order(
+        recipients.mailbox(ADDRESS),
+        email=Email(SUBJECT, BODY),
+        at=clock.now + DAY,
+        condition="https://example.com/kari",
+    )
+    assert purge() == {}
+    cancel_order("local", placed.order_id)
+    purge()
+    assert Notice.objects.get().condition is None

@@ -59,7 +59,8 @@ NOTHING_DONE: Final = {
         "0 history lines summed up, 0 failed\n"
     ),
     PURGE: (
-        "0 contents erased, 0 destinations erased, "
+        "0 contents erased, 0 planned texts erased, 0 recipients forgotten, "
+        "0 destinations erased, "
         "0 feed entries deleted, 0 idempotency ids deleted, 0 history lines deleted, "
         "0 unmatched receipts deleted, 0 orders deleted, 0 rows of the guard deleted, 0 failed\n"
     ),

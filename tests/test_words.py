@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from instant_notifications.admin import words
-from instant_notifications.models import Delivery, Intervention
+from instant_notifications.admin import plans, words
+from instant_notifications.models import Delivery, IdempotencyRecord, Intervention
+from instant_notifications.recipients import Kind, Schema
 from instant_notifications.statuses import (
     STAGES,
     Cause,
@@ -50,7 +51,13 @@ def a_delivery(status: str, handover: str = Handover.TAKEN, **columns: Any) -> D
         (words.NO_CHANGES, words.NoChange),
         (words.DEEDS, Intervention.Kind),
         (words.CHANNELS, Channel),
+        (words.SAME_IDS, IdempotencyRecord.Scope),
         (words.TYPES, ShipmentType),
+        (words.KINDS, Kind),
+        (words.SCHEMAS, Schema),
+        (plans.STANDINGS, plans.Standing),
+        (plans.IN_SHORT, plans.Standing),
+        (plans.CONDITIONS, plans.Condition),
     ],
 )
 def test_there_are_words_for_everything(table: Any, keys: Any) -> None:
@@ -78,6 +85,10 @@ def test_there_is_a_headline_whatever_the_word_and_the_hand_over(word: str) -> N
         assert words.tone(delivery, NOW)
 
 
+FAR = NOW + timedelta(days=1)
+DUE = {"due_at": NOW - timedelta(seconds=5)}
+FORGOTTEN = {"due_at": NOW - timedelta(hours=1), "expires_at": NOW + timedelta(days=1)}
+AHEAD = {"due_at": NOW + timedelta(minutes=1)}
 LAPSED = {"lease_until": NOW - timedelta(seconds=1)}
 LEASED = {"lease_until": NOW + timedelta(days=1)}  # longer than any run of the tests
 OVERDUE = {"expires_at": NOW - timedelta(hours=1)}
@@ -90,6 +101,21 @@ OVERDUE = {"expires_at": NOW - timedelta(hours=1)}
         (a_delivery("SMS_Delivered", destination=None), "Delivered, 2.3 s after", "good"),
         (a_delivery("SMS_New", Handover.OPEN), "If the same request comes again", "bad"),
         (a_delivery("SMS_New", Handover.OPEN, expires_at=NOW), "before its time ran out", "bad"),
+        (a_delivery("SMS_New", Handover.OPEN, **AHEAD), "by day only, and waits until", "open"),
+        (a_delivery("SMS_New", Handover.OPEN, **AHEAD, attempts=2), "(attempt 2). The", "open"),
+        (a_delivery("SMS_New", Handover.OPEN, **DUE), "and no worker has come for it.", "open"),
+        (a_delivery("SMS_New", Handover.OPEN, **FORGOTTEN), "no worker has come for", "doubt"),
+        (
+            a_delivery("SMS_New", Handover.OPEN, **FORGOTTEN, claimed_until=FAR),
+            "and a queue knows of it.",
+            "open",
+        ),
+        (
+            a_delivery("SMS_New", Handover.OPEN, **FORGOTTEN, claimed_until=NOW),
+            "A queue was told of it, but",
+            "doubt",
+        ),
+        (a_delivery("SMS_New", Handover.OPEN, **DUE, **OVERDUE), "Not sent: no gateway", "bad"),
         (a_delivery("SMS_Sending", Handover.UNDER_WAY, **LEASED), "at this moment", "open"),
         (a_delivery("SMS_Sending", Handover.UNDER_WAY, **LAPSED), "its worker died", "doubt"),
         (a_delivery("SMS_Sending", Handover.UNKNOWN), "It may have left: link was", "doubt"),
@@ -113,9 +139,10 @@ def test_the_headline_tells_what_became_of_it(delivery: Delivery, said: str, ton
 
 
 def test_who_ended_it_is_named() -> None:
-    deed = Intervention(kind=Intervention.Kind.CANCEL, by="ola")
+    deed = words.Ending(Intervention.Kind.CANCEL, "ola")
     cancelled = a_delivery("SMS_Failed", Handover.REFUSED)
     assert words.headline(cancelled, NOW, deed) == "Not sent: ola cancelled it."
+    assert words.headline(cancelled, NOW, words.CALLER).startswith("Not sent: whoever had ordered")
     assert words.afterwords(cancelled, NOW, deed) == []
 
 
@@ -124,6 +151,26 @@ def test_of_a_failure_it_is_said_whether_it_had_left() -> None:
     assert [str(each[0]).startswith("It never left") for each in said] == [
         each in (Handover.OPEN, Handover.REFUSED) for each in Handover
     ]
+
+
+def test_what_no_gateway_was_asked_to_send_has_not_left() -> None:
+    unreachable = a_delivery("SMS_Failed_RecipientReserved", Handover.REFUSED, destination=None)
+    assert words.afterwords(unreachable, NOW) == [words.NEVER_TRIED]
+
+
+def test_who_waits_too_long_is_told_whom_to_look_for() -> None:
+    said = [
+        words.afterwords(a_delivery("SMS_New", Handover.OPEN, **due), NOW)
+        for due in (DUE, FORGOTTEN, {**FORGOTTEN, "claimed_until": FAR})
+    ]
+    assert said == [[], [words.NO_WORKER], []]
+
+
+def test_of_a_planned_one_the_time_of_its_arrival_is_told() -> None:
+    for destination, said in ((PHONE, "Delivered to +47 ** ** ** 66 at"), (None, "Delivered at")):
+        delivery = a_delivery("SMS_Delivered", destination=destination)
+        told = words.headline(delivery, NOW, was_planned=True)
+        assert told == f"{said} {words.clock_time(NOW, NOW)}."
 
 
 def test_a_message_that_may_have_gone_twice_says_so() -> None:

@@ -1,7 +1,7 @@
 """A day of made-up traffic, so that a newcomer sees the console alive."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -9,16 +9,21 @@ from django.conf import settings as django_settings
 from django.db import transaction
 from django.db.models import Model
 
+from example_project.traffic.cast import introduce
+from example_project.traffic.chain import Chain, Errand
 from example_project.traffic.day import Day, imagine
 from example_project.traffic.letters import CREATORS
+from example_project.traffic.life import Instant
 from instant_notifications.models import (
     Delivery,
     FeedEntry,
     GatewayState,
     IdempotencyRecord,
     Intervention,
+    Notice,
     Order,
     Organisation,
+    Plan,
     Shipment,
     StatusEvent,
     UnmatchedReceipt,
@@ -39,26 +44,37 @@ class Refused(Exception):  # noqa: N818
 def fill(now: datetime, seed: int = SEED) -> int:
     """Add what the demo's organisations might have sent up to now; returns how many messages.
 
-    It begins after the newest line of the history, since those are in order of time; so what is
-    there already is neither touched nor added to twice. A gap of a few hours is left as it is.
+    It begins after the newest order and the newest line of the history, since those are in order
+    of time; so what is there already is neither touched nor added to twice. A gap of a few hours is
+    left as it is.
     """
     if not django_settings.DEBUG:
         raise Refused("DEBUG is false, and made-up messages belong among no real ones.")
-    newest = StatusEvent.objects.order_by("-pk").values_list("at", flat=True).first()
-    begin = max(now - LONGEST, newest or now - LONGEST)
+    begin = max([now - LONGEST, *_newest()])
     if now - begin < SHORTEST:
         return 0
     day = imagine(begin, now, seed)
     with transaction.atomic():
+        introduce(begin)
         _write(day)
-    return len(day.lives)
+    return len(day.all_lives)
+
+
+def _newest() -> Iterator[datetime]:
+    """An order that waits has left no line yet."""
+    yield from StatusEvent.objects.order_by("-pk").values_list("at", flat=True)[:1]
+    yield from Order.objects.order_by("-created_at").values_list("created_at", flat=True)[:1]
 
 
 def _write(day: Day) -> None:
-    lives = day.lives
-    _insert(Order, [life.order for life in lives])
-    _insert(IdempotencyRecord, [life.idempotency for life in lives])
-    _insert(Shipment, [life.shipment for life in lives])
+    lives, errands = day.all_lives, [each for chain in day.chains for each in chain.errands]
+    orders: Sequence[Instant | Chain] = [*day.lives, *day.chains]
+    shipments: Sequence[Instant | Errand] = [*day.lives, *errands]
+    _insert(Order, [each.order for each in orders])
+    _insert(IdempotencyRecord, [each.idempotency for each in orders])
+    _insert(Notice, [notice for chain in day.chains for notice in chain.notices])
+    _insert(Shipment, [each.shipment for each in shipments])
+    _insert(Plan, [errand.plan for errand in errands])
     _insert(Delivery, [life.delivery for life in lives])
     _insert(StatusEvent, sorted((line for life in lives for line in life.lines), key=_when))
     _insert(SimulatedMessage, [life.arrived for life in lives if life.arrived])
@@ -69,7 +85,7 @@ def _write(day: Day) -> None:
     GatewayState.objects.bulk_create(
         (gateway.state() for gateway in day.gateways), ignore_conflicts=True
     )
-    _publish(sorted((entry for life in lives for entry in life.entries), key=_when))
+    _publish(sorted((entry for each in shipments for entry in each.entries), key=_when))
 
 
 def _insert(model: type[Model], rows: Iterable[Any]) -> None:

@@ -11,6 +11,24 @@ from uuid import UUID
 
 from django.utils.timezone import localtime
 
+from example_project.traffic.acts import (
+    accepted,
+    barred,
+    bounced,
+    cancelled,
+    delivered,
+    hours_pass,
+    lost,
+    not_sent,
+    refused,
+    repeated,
+    resent,
+    silently_taken,
+    taken,
+    tried_again,
+    worker_killed,
+)
+from example_project.traffic.chain import Chain
 from example_project.traffic.letters import (
     ALERT,
     APPOINTMENT,
@@ -20,80 +38,13 @@ from example_project.traffic.letters import (
     Letter,
     write,
 )
-from example_project.traffic.life import Life
+from example_project.traffic.life import Instant, Life, reserve
+from example_project.traffic.orders import Turn, place_orders
 from example_project.traffic.world import Gateway, World
 from instant_notifications.models import UnmatchedReceipt
-from instant_notifications.simulator.behaviours import Word
-from instant_notifications.statuses import Channel, Outcome
+from instant_notifications.statuses import Channel
 
-Act = Callable[[Life], None]
-
-
-def delivered(life: Life) -> None:
-    life.wait(_USUAL_WAIT[life.draft.channel])
-    life.hear(Word.DELIVERED)
-
-
-def accepted(life: Life) -> None:
-    life.wait(1)
-    life.hear(Word.ACCEPTED)
-
-
-def bounced(life: Life) -> None:
-    life.wait(4 * _USUAL_WAIT[life.draft.channel])
-    life.hear(Word.BOUNCED)
-
-
-def barred(life: Life) -> None:
-    life.wait(2)
-    life.hear(Word.BARRED)
-
-
-def silently_taken(life: Life) -> None:
-    """The recipient gets it, but the gateway's answer does not come in time."""
-    life.ask(Outcome.UNKNOWN)
-    life.arrive(life.delivery.gateway, life.delivery.created_at)
-
-
-def worker_killed(life: Life) -> None:
-    """The gateway has it, but nobody was left to write that down."""
-    life.arrive(life.world.reachable(life.now).alias, life.now)
-    life.lapse()
-
-
-def repeated(life: Life) -> None:
-    life.wait(240)
-    life.repeat_sent()
-
-
-def tried_again(life: Life) -> None:
-    life.wait(8)
-    life.repeat_unsent()
-
-
-def hours_pass(life: Life) -> None:
-    life.wait(5000)
-
-
-def cancelled(life: Life, *, because: str) -> None:
-    life.wait(200)
-    life.cancel("kari", because)
-
-
-def resent(life: Life, *, because: str) -> None:
-    life.wait(300)
-    if not life.is_over:
-        successor = life.resend("kari", because)
-        taken(successor)
-        delivered(successor)
-
-
-taken, refused, not_sent, lost = (
-    partial(Life.ask, wanted=outcome)
-    for outcome in (Outcome.TAKEN, Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN)
-)
-_USUAL_WAIT: Final = {Channel.SMS: 2.6, Channel.EMAIL: 7.0}
-"""Seconds to the receipt."""
+Act = Callable[[Instant], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +109,6 @@ RHYTHM: Final = (
     *(66, 70, 68, 60, 50, 44, 40, 42, 46, 40, 28, 15),
 )
 """How busy each hour of the day is, in comparison with the others."""
-LAST_WORDS: Final = timedelta(minutes=1)
-"""No message begins so late that its hand-over would not be over."""
 
 OUTAGE: Final = timedelta(minutes=20)
 OUTAGE_HOURS: Final = (12, 14)
@@ -180,22 +129,33 @@ UNMATCHED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    lives: Sequence[Life]
+    lives: Sequence[Instant]
+    """What was sent at once."""
+    chains: Sequence[Chain]
+    """What was ordered to be worked off."""
     unmatched: Sequence[UnmatchedReceipt]
     gateways: Sequence[Gateway]
+
+    @property
+    def all_lives(self) -> Sequence[Life]:
+        return [*self.lives, *(life for chain in self.chains for life in chain.lives)]
 
 
 def imagine(begin: datetime, end: datetime, seed: int) -> Day:
     """The rows of a day, alike for the same arguments; nothing is written."""
-    chance = Random(seed)  # noqa: S311 (nothing here is a secret)
+    chance = Random(f"{seed} {begin}")  # noqa: S311 (nothing here is a secret)
     outage = _outage(end)
     gateways = (Gateway("simulator", 0.16, outage, outage + OUTAGE), Gateway("standby", 0.45))
     world = World(chance, gateways, end)
     everyday = list(_everyday(world, begin))
     beginnings = [*everyday, *_alerts(world, begin, outage), *_incidents(everyday)]
-    beginnings.sort(key=itemgetter(0))
-    lives = [life for beginning in beginnings for life in _live(world, *beginning)]
-    return Day(lives, list(_unmatched(world, begin)), gateways)
+    lives: list[Instant] = []
+    chains, turns = _placed(world, begin)
+    turns += [(each[0], partial(_live, world, *each, lives)) for each in beginnings]
+    for moment, play in sorted(turns, key=itemgetter(0)):
+        if moment <= end:
+            play()
+    return Day(lives, chains, list(_unmatched(world, begin)), gateways)
 
 
 Beginning = tuple[datetime, Letter, Scenario | Incident]
@@ -213,7 +173,7 @@ def _outage(end: datetime) -> datetime:
 def _everyday(world: World, begin: datetime) -> Iterator[Beginning]:
     """One after the other, more or less as many an hour as it has."""
     chance, moment = world.chance, begin + _gap(begin, world.chance)
-    while moment < world.end - LAST_WORDS:
+    while moment < world.last_call:
         letter = chance.choices(EVERYDAY, [each.weight for each in EVERYDAY])[0]
         yield moment, letter, _scenario(letter, chance)
         moment += _gap(moment, chance)
@@ -243,16 +203,21 @@ def _scenario(letter: Letter, chance: Random) -> Scenario:
     return chance.choices(SCENARIOS, weights)[0]
 
 
+def _placed(world: World, begin: datetime) -> tuple[list[Chain], list[Turn]]:
+    placed = list(place_orders(world, begin))
+    return [chain for chain, _ in placed], [turn for _, turns in placed for turn in turns]
+
+
 def _live(
-    world: World, moment: datetime, letter: Letter, plot: Scenario | Incident
-) -> Iterator[Life]:
+    world: World, moment: datetime, letter: Letter, plot: Scenario | Incident, lives: list[Instant]
+) -> None:
     draft = write(letter, world.chance, f"{moment:%Y%m%d%H%M%S}", plot.tag)
-    life = Life(draft, moment, world)
+    life = reserve(draft, moment, world)
     for act in plot.acts:
         act(life)
-    yield life
+    lives.append(life)
     if life.successor:
-        yield life.successor
+        lives.append(life.successor)
 
 
 def _unmatched(world: World, begin: datetime) -> Iterator[UnmatchedReceipt]:

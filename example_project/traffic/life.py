@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from example_project.traffic.world import World, about, uuid7_of
-from instant_notifications import dispatch, history, privacy
+from instant_notifications import dispatch, history, privacy, windows
 from instant_notifications.conf import settings
 from instant_notifications.history import Call, Change
 from instant_notifications.models import (
@@ -46,65 +48,44 @@ _HANDOVERS: Final[Mapping[Outcome, Handover]] = {
 _SETTLED: Final = (Handover.TAKEN, Handover.REFUSED)
 
 
+class End(NamedTuple):
+    """How a message stood when a last word had been spoken."""
+
+    delivery: Delivery
+    status: str
+    revision: int
+    at: datetime
+
+
 @dataclass(slots=True)
 class Life:
-    """One message from its order on. Each act plays at ``now`` and moves it on."""
+    """One message from its delivery's row on. Each act plays at ``now`` and moves it on."""
 
-    draft: Draft
+    delivery: Delivery
+    content: Mapping[str, Any]
     now: datetime
     world: World
-    order: Order = field(init=False)
-    idempotency: IdempotencyRecord = field(init=False)
-    shipment: Shipment = field(init=False)
-    delivery: Delivery = field(init=False)
     arrived: SimulatedMessage | None = None
     changes: list[tuple[datetime, Change]] = field(default_factory=list)
     lines: list[StatusEvent] = field(default_factory=list)
-    entries: list[FeedEntry] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+    """More than one where a receipt has corrected the clock."""
     receipts: list[SimulatedReceipt] = field(default_factory=list)
     acts: list[Intervention] = field(default_factory=list)
-    successor: "Life | None" = None
-
-    def __post_init__(self) -> None:
-        """Reserve it, as ``orders`` does."""
-        draft, now, chance = self.draft, self.now, self.world.chance
-        self.order = Order(id=uuid7_of(now, chance), creator=draft.creator, created_at=now)
-        self.idempotency = IdempotencyRecord(
-            creator=draft.creator,
-            scope=draft.channel,
-            key=draft.idempotency_id,
-            order=self.order,
-            fingerprint=privacy.fingerprints([draft.destination, draft.content])[0],
-            created_at=now,
-        )
-        self.shipment = Shipment(
-            id=uuid7_of(now, chance),
-            order=self.order,
-            creator=draft.creator,
-            type=ShipmentType.INSTANT,
-            senders_reference=draft.senders_reference,
-            created_at=now,
-        )
-        self.delivery = Delivery(
-            id=uuid7_of(now, chance),
-            shipment=self.shipment,
-            channel=draft.channel,
-            destination=draft.destination,
-            destination_digest=privacy.digest(draft.destination),
-            content=json.dumps(draft.content, ensure_ascii=False),
-            segments=measure(draft.content["body"]).parts if self._is_sms else None,
-            secret=draft.secret,
-            status=WORDS[draft.channel].sending,
-            handover=Handover.UNDER_WAY,
-            attempts=1,
-            lease_until=now + dispatch.lease(),
-            created_at=now,
-            updated_at=now,
-            expires_at=now + timedelta(seconds=draft.time_to_live),
-        )
 
     def wait(self, seconds: float) -> None:
         self.now += about(seconds, self.world.chance)
+
+    def begin(self) -> None:
+        """Claim it for a hand-over, as ``record`` does."""
+        self._tell(
+            Change(
+                cause=Cause.HANDOVER,
+                status=WORDS[self.channel].sending,
+                handover=Handover.UNDER_WAY,
+                attempt=self.delivery.attempts + 1,
+            )
+        )
 
     def ask(self, wanted: Outcome) -> None:
         """Hand it over, as ``dispatch`` does."""
@@ -120,12 +101,12 @@ class Life:
 
     def arrive(self, gateway: str, at: datetime) -> None:
         """The recipient gets it, whether or not the gateway manages to say so."""
-        content = self.draft.content
+        content = self.content
         self.arrived = SimulatedMessage(
             gateway=gateway,
             reference=str(self.delivery.pk),
-            channel=self.draft.channel,
-            destination=self.draft.destination,
+            channel=self.channel,
+            destination=self.delivery.destination,
             sender=content["sender"] or (self._is_sms and settings.DEFAULT_SMS_SENDER) or "",
             subject=content.get("subject", ""),
             body=content["body"],
@@ -136,7 +117,7 @@ class Life:
         """A receipt comes; one that is still to come is left to the simulator's postman."""
         if self.arrived is None:
             return
-        status = STATUSES[self.draft.channel][word]
+        status = STATUSES[self.channel][word]
         self.receipts.append(
             SimulatedReceipt(
                 message=self.arrived,
@@ -161,7 +142,7 @@ class Life:
     def run_out(self) -> None:
         """The sweep, which comes each minute, finds it expired."""
         self.now = self.delivery.overdue_at + about(20, self.world.chance)
-        expired = WORDS[self.draft.channel].expired
+        expired = WORDS[self.channel].expired
         self._tell(Change(cause=Cause.EXPIRY, status=expired))
 
     def lapse(self) -> None:
@@ -169,40 +150,14 @@ class Life:
         self.now += dispatch.lease() + about(20, self.world.chance)
         self._tell(Change(cause=Cause.LEASE, handover=Handover.UNKNOWN))
 
-    def repeat_unsent(self) -> None:
-        """Its id comes again, and it is tried once more."""
-        self._tell(
-            Change(
-                cause=Cause.HANDOVER,
-                status=WORDS[self.draft.channel].sending,
-                handover=Handover.UNDER_WAY,
-                attempt=self.delivery.attempts + 1,
-            )
-        )
-        self.ask(Outcome.TAKEN)
-
-    def repeat_sent(self) -> None:
-        """Its id comes again, and is answered with what has become of it."""
-        if not self.is_over:
-            self.idempotency.repeated_at = self.now.replace(second=0, microsecond=0)
+    def fail(self, cause: Cause, status: str) -> None:
+        """It is never to be handed over."""
+        self._tell(Change(cause=cause, status=status, handover=Handover.REFUSED))
 
     def cancel(self, by: str, because: str) -> None:
-        failed = WORDS[self.draft.channel].failed
-        self._tell(Change(cause=Cause.OPERATOR, status=failed, handover=Handover.REFUSED))
+        self.fail(Cause.OPERATOR, WORDS[self.channel].failed)
         if not self.is_over:
             self._note(Intervention.Kind.CANCEL, by, because)
-
-    def resend(self, by: str, because: str) -> "Life":
-        """A new message for the life that is left, as ``orders.resend`` makes it."""
-        left = self.delivery.expires_at - self.now
-        again = replace(
-            self.draft,
-            idempotency_id=f"resend {self.delivery.pk} 1",
-            time_to_live=int(left.total_seconds()),
-        )
-        self.successor = Life(again, self.now, self.world)
-        self._note(Intervention.Kind.RESEND, by, because, self.successor.delivery)
-        return self.successor
 
     @property
     def is_over(self) -> bool:
@@ -210,13 +165,17 @@ class Life:
         return self.now > self.world.end
 
     @property
+    def channel(self) -> Channel:
+        return Channel(self.delivery.channel)
+
+    @property
     def _is_sms(self) -> bool:
-        return self.draft.channel is Channel.SMS
+        return self.channel is Channel.SMS
 
     def _change_for(self, calls: Sequence[Call]) -> Change:
         asked = [call for call in calls if call.outcome is not Outcome.PASSED_OVER]
         last = (asked or calls)[-1]
-        words, channel = WORDS[self.draft.channel], self.draft.channel
+        words, channel = WORDS[self.channel], self.channel
         status = {
             Outcome.TAKEN: words.accepted,
             Outcome.REFUSED: REFUSAL[channel],
@@ -227,12 +186,21 @@ class Life:
             cause=Cause.HANDOVER,
             status=status,
             handover=_HANDOVERS[last.outcome],
+            due_at=self._next_try if _HANDOVERS[last.outcome] is Handover.OPEN else None,
             attempt=self.delivery.attempts,
             calls=calls,
             gateway=last.gateway if asked else "",
             gateway_reference=taken.gateway_reference if taken else "",
             gateway_word="OK" if taken else last.reason,
         )
+
+    @property
+    def _next_try(self) -> datetime | None:
+        """Of an instant message, whoever sends it decides."""
+        if self.delivery.shipment.type == ShipmentType.INSTANT:
+            return None
+        moment = self.now + dispatch.pause_after(self.delivery.attempts)
+        return windows.opening(moment) if self.delivery.daytime else moment
 
     def _tell(self, change: Change) -> None:
         """Write a change down, as ``record`` does."""
@@ -243,26 +211,7 @@ class Life:
         _move(after, change, self.now)
         self.lines += history.lines(seen, after, change, self.now)
         if after.completed_at and after.status != seen.status:
-            self.entries.append(self._entry())
-
-    def _entry(self) -> FeedEntry:
-        delivery = self.delivery
-        return FeedEntry(
-            creator=self.shipment.creator,
-            shipment=self.shipment,
-            delivery_id=delivery.pk,
-            revision=delivery.revision,
-            status=OrderStatus.COMPLETED,
-            at=self.now,
-            recipients=[
-                {
-                    "delivery": str(delivery.pk),
-                    "channel": delivery.channel,
-                    "status": delivery.status,
-                    "at": delivery.updated_at.isoformat(),
-                }
-            ],
-        )
+            self.ends.append(End(after, after.status, after.revision, self.now))
 
     def _note(
         self, kind: Intervention.Kind, by: str, because: str, successor: Delivery | None = None
@@ -279,12 +228,123 @@ class Life:
         )
 
 
+@dataclass(slots=True, kw_only=True)
+class Instant(Life):
+    """One that is sent at once."""
+
+    draft: Draft
+    idempotency: IdempotencyRecord
+    successor: "Instant | None" = None
+
+    @property
+    def shipment(self) -> Shipment:
+        return self.delivery.shipment
+
+    @property
+    def order(self) -> Order:
+        return self.shipment.order
+
+    @property
+    def entries(self) -> Sequence[FeedEntry]:
+        return [entry(OrderStatus.COMPLETED, [end]) for end in self.ends]
+
+    def repeat_unsent(self) -> None:
+        """Its id comes again, and it is tried once more."""
+        self.begin()
+        self.ask(Outcome.TAKEN)
+
+    def repeat_sent(self) -> None:
+        """Its id comes again, and is answered with what has become of it."""
+        if not self.is_over:
+            self.idempotency.repeated_at = self.now.replace(second=0, microsecond=0)
+
+    def resend(self, by: str, because: str) -> "Instant":
+        """A new message for the life that is left, as ``orders.resend`` makes it."""
+        left = self.delivery.expires_at - self.now
+        again = replace(
+            self.draft,
+            idempotency_id=f"resend {self.delivery.pk} 1",
+            time_to_live=int(left.total_seconds()),
+        )
+        self.successor = reserve(again, self.now, self.world)
+        self._note(Intervention.Kind.RESEND, by, because, self.successor.delivery)
+        return self.successor
+
+
+def reserve(draft: Draft, now: datetime, world: World) -> Instant:
+    """As ``orders`` does it."""
+    chance = world.chance
+    order = Order(id=uuid7_of(now, chance), creator=draft.creator, created_at=now)
+    idempotency = IdempotencyRecord(
+        creator=draft.creator,
+        scope=draft.channel,
+        key=draft.idempotency_id,
+        order=order,
+        fingerprint=privacy.fingerprints([draft.destination, draft.content])[0],
+        created_at=now,
+    )
+    shipment = Shipment(
+        id=uuid7_of(now, chance),
+        order=order,
+        creator=draft.creator,
+        type=ShipmentType.INSTANT,
+        senders_reference=draft.senders_reference,
+        created_at=now,
+    )
+    delivery = Delivery(
+        id=uuid7_of(now, chance),
+        shipment=shipment,
+        channel=draft.channel,
+        destination=draft.destination,
+        destination_digest=privacy.digest(draft.destination),
+        content=json.dumps(draft.content, ensure_ascii=False),
+        segments=measure(draft.content["body"]).parts if draft.channel is Channel.SMS else None,
+        secret=draft.secret,
+        status=WORDS[draft.channel].sending,
+        handover=Handover.UNDER_WAY,
+        attempts=1,
+        lease_until=now + dispatch.lease(),
+        created_at=now,
+        updated_at=now,
+        expires_at=now + timedelta(seconds=draft.time_to_live),
+    )
+    return Instant(delivery, draft.content, now, world, draft=draft, idempotency=idempotency)
+
+
+def entry(status: OrderStatus, ends: Sequence[End]) -> FeedEntry:
+    """What the feed says of a shipment once the last of its messages has come to its end."""
+    last = max(ends, key=attrgetter("at"))
+    return FeedEntry(
+        creator=last.delivery.shipment.creator,
+        shipment=last.delivery.shipment,
+        delivery_id=last.delivery.pk,
+        revision=last.revision,
+        status=status,
+        at=last.at,
+        recipients=[
+            {
+                "delivery": str(end.delivery.pk),
+                "channel": end.delivery.channel,
+                "status": end.status,
+                "at": end.at.isoformat(),
+            }
+            for end in sorted(ends, key=_place)
+        ],
+    )
+
+
+def _place(end: End) -> tuple[bool, UUID]:
+    """E-mail comes before SMS."""
+    return end.delivery.channel != Channel.EMAIL, end.delivery.pk
+
+
 def _move(delivery: Delivery, change: Change, now: datetime) -> None:
     moving = ("status", "handover", "attempts", "gateway", "gateway_reference")
     before = [getattr(delivery, name) for name in moving]
     if change.handover and delivery.handover not in _SETTLED:
         under_way = change.handover is Handover.UNDER_WAY
         delivery.handover = change.handover
+        delivery.due_at, delivery.claimed_until = change.due_at, None
         delivery.lease_until = now + dispatch.lease() if under_way else None
     if change.attempt and change.attempt != delivery.attempts:
         delivery.attempts, delivery.gateway = change.attempt, ""
@@ -293,6 +353,8 @@ def _move(delivery: Delivery, change: Change, now: datetime) -> None:
     if change.status and may_follow(delivery.status, change.status):
         delivery.status = change.status
         delivery.completed_at = now if is_final(change.status) else None
+        if delivery.completed_at:
+            delivery.due_at = delivery.claimed_until = None
     if before != [getattr(delivery, name) for name in moving]:
         delivery.updated_at = now
     delivery.revision += 1

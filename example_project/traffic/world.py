@@ -26,6 +26,9 @@ _REASONS: Final[Mapping[Outcome, str]] = {
 _FAULTS: Final = (Outcome.NOT_SENT, Outcome.UNKNOWN)
 
 
+LAST_CALL: Final = timedelta(minutes=1)
+
+
 def about(seconds: float, chance: Random) -> timedelta:
     """Mostly near this, now and then several times as long, as networks are."""
     return timedelta(seconds=chance.lognormvariate(log(seconds), 0.5))
@@ -107,6 +110,11 @@ class World:
     gateways: Sequence[Gateway]
     end: datetime
     """Nothing that happens later has happened yet."""
+
+    @property
+    def last_call(self) -> datetime:
+        """No hand-over begins later, that it be over by the end."""
+        return self.end - LAST_CALL
 
     def reachable(self, at: datetime) -> Gateway:
         return next(gateway for gateway in self.gateways if not gateway.is_down(at))

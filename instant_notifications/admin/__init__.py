@@ -6,6 +6,7 @@ from typing import Any, Final
 from django.contrib import admin
 from django.db.models import Model
 
+from instant_notifications.admin.contacts import ContactEntryAdmin
 from instant_notifications.admin.gateways import GatewayStateAdmin
 from instant_notifications.admin.guard import HoldAdmin, ListEntryAdmin
 from instant_notifications.admin.interventions import InterventionAdmin
@@ -13,6 +14,7 @@ from instant_notifications.admin.overview import FiguresAdmin
 from instant_notifications.admin.receipts import UnmatchedReceiptAdmin
 from instant_notifications.admin.shipments import ShipmentAdmin
 from instant_notifications.models import (
+    ContactEntry,
     Figures,
     GatewayState,
     Hold,
@@ -30,6 +32,7 @@ PAGES: "Final[Mapping[type[Model], type[admin.ModelAdmin[Any]]]]" = {
     Intervention: InterventionAdmin,
     Hold: HoldAdmin,
     ListEntry: ListEntryAdmin,
+    ContactEntry: ContactEntryAdmin,
 }
 
 

@@ -5,12 +5,12 @@ once.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -22,11 +22,13 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from instant_notifications import orders
+from instant_notifications import orders, privacy
+from instant_notifications.admin import recalls
 from instant_notifications.admin.reading import Page, reason, uuids
 from instant_notifications.exceptions import (
     HandoverFailed,
     NotAllowed,
+    NotFound,
     NotificationError,
     OutcomeUnknown,
     Rejected,
@@ -36,9 +38,13 @@ from instant_notifications.exceptions import (
 from instant_notifications.models import Delivery, Shipment, primary
 from instant_notifications.orders import verdicts
 from instant_notifications.orders.verdicts import Matter, May, Verdict
+from instant_notifications.statuses import ShipmentType
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
+
+DELIVERY: Final = "delivery"
+"""How forms name one; shipments and whole orders as ``recalls`` says."""
 
 ASKED: Final = " if sure"
 
@@ -52,6 +58,8 @@ PATIENCE: Final = 15.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """Somebody wants something done about a delivery."""
+
+    field: ClassVar = DELIVERY
 
     delivery_id: UUID
     seen: int
@@ -95,6 +103,8 @@ class Act:
     logged: str
     is_looked_for: bool = False
     """Whether people want to be told where it is not possible."""
+    recalls: bool = False
+    """Whether shipments of regular orders are dealt with as a whole, deliveries or not."""
 
 
 ACTS: Final[Sequence[Act]] = (
@@ -116,6 +126,7 @@ ACTS: Final[Sequence[Act]] = (
         carry_out=_cancel,
         done=_("Cancelled: it will not be sent."),
         logged="Cancelled",
+        recalls=True,
     ),
     Act(
         name="expire",
@@ -136,6 +147,17 @@ class Case:
     matter: Matter
     status: str
     verdict: Verdict
+
+    field: ClassVar = DELIVERY
+    is_of_order: ClassVar = False
+
+    @property
+    def shipment_id(self) -> UUID:
+        return self.delivery.shipment_id
+
+    @property
+    def recipient(self) -> str:
+        return privacy.mask(self.delivery.destination)
 
     @property
     def delivery(self) -> Delivery:
@@ -163,16 +185,20 @@ class Button:
     address: str
     """What to post to; blank where it is not possible."""
     why: Promise
+    field: str = recalls.SHIPMENT
+    """How the shipment is named in the form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one delivery."""
+    """What came of one wish."""
 
     act: Act
     shipment_id: UUID
     because: str
     text: object
+    what: str = ""
+    """For the log, where it is more than the shipment."""
     went_well: bool = False
     is_known_already: bool = False
     """Nothing was done: somebody had done it before."""
@@ -183,7 +209,7 @@ class Outcome:
     def logged(self) -> str:
         new = f" as {self.leads_to}" if self.leads_to else ""
         success = "" if self.went_well else ", without success"
-        return f"{self.act.logged}{new}{success}: {self.because}"
+        return f"{self.act.logged}{self.what}{new}{success}: {self.because}"
 
 
 def routes(page: Page) -> Iterator[URLPattern]:
@@ -212,7 +238,13 @@ def of_story(page: Page, request: HttpRequest, shipment: Shipment) -> Sequence[B
     if not allowed:
         return []
     now, theirs = timezone.now(), verdicts.to_judge(_deliveries_of([shipment.pk]))
-    buttons = (_button(page, act, [act.judge(each, now) for each in theirs]) for act in allowed)
+    is_regular = shipment.type != ShipmentType.INSTANT
+    buttons: list[Button | None] = []
+    for act in allowed:
+        if act.recalls and is_regular:
+            buttons += _recall_buttons(page, act, shipment)
+        else:
+            buttons.append(_button(page, act, [act.judge(each, now) for each in theirs]))
     return [button for button in buttons if button]
 
 
@@ -224,58 +256,119 @@ def _button(page: Page, act: Act, judged: Sequence[Verdict]) -> Button | None:
     return Button(act.title, address, (possible or judged)[0].why)
 
 
+def _recall_buttons(page: Page, act: Act, shipment: Shipment) -> Iterator[Button]:
+    address = page.address(f"{act.name}-review")
+    found = [*recalls.of_shipments([shipment.pk])]
+    if not recalls.is_alone(shipment):
+        found += recalls.of_whole_orders([shipment.pk])
+    for each in found:
+        if each.may_be_done:
+            yield Button(_RECALLS[len(found), each.field], address, each.verdict.why, each.field)
+
+
+_RECALLS: Final[Mapping[tuple[int, str], Promise]] = {
+    (1, recalls.SHIPMENT): pgettext_lazy("a message", "Cancel"),
+    (2, recalls.SHIPMENT): _("Cancel this shipment"),
+    (2, recalls.WHOLE_ORDER): _("Cancel the whole order"),
+}
+"""What the buttons are called where there are so many."""
+
+
 def _review_one(page: Page, act: Act, request: HttpRequest) -> HttpResponse:
-    return _review(page, act, request, uuids(request.POST.getlist("shipment")[: MOST + 1]))
+    return _review(page, act, request, _named(request, recalls.SHIPMENT))
+
+
+def _named(request: HttpRequest, field: str) -> Sequence[UUID]:
+    """Shipments in the form; one more than are dealt with at once, to see whether there are."""
+    return uuids(request.POST.getlist(field)[: MOST + 1])
 
 
 def _review(page: Page, act: Act, request: HttpRequest, shipments: Sequence[UUID]) -> HttpResponse:
-    return _show_review(page, act, request, _deliveries_of(shipments))
+    regular = recalls.of_shipments(shipments) if act.recalls else []
+    whole = recalls.of_whole_orders(_named(request, recalls.WHOLE_ORDER)) if act.recalls else []
+    others = set(shipments) - {each.shipment_id for each in regular}
+    return _show_review(page, act, request, _deliveries_of(others), [*regular, *whole])
 
 
-def _deliveries_of(shipments: Sequence[UUID]) -> Sequence[UUID]:
+def _deliveries_of(shipments: Collection[UUID]) -> Sequence[UUID]:
     """One more than are dealt with at once, to see whether there are."""
     theirs = Delivery.objects.using(primary()).filter(shipment__in=shipments)
     return list(theirs.order_by("created_at", "pk").values_list("pk", flat=True)[: MOST + 1])
 
 
 def _show_review(
-    page: Page, act: Act, request: HttpRequest, delivery_ids: Sequence[UUID]
+    page: Page,
+    act: Act,
+    request: HttpRequest,
+    delivery_ids: Sequence[UUID],
+    recalled: Sequence[recalls.Recall],
 ) -> HttpResponse:
     now = timezone.now()
     matters = verdicts.to_judge(delivery_ids[:MOST])
     cases = [Case(each, each.delivery.status_at(now), act.judge(each, now)) for each in matters]
+    every: list[Case | recalls.Recall] = [*cases, *recalled]
     return page.show(
         request,
         "review.html",
         act=act,
         title=act.title,
-        cases=cases,
-        to_do=sum(case.may_be_done for case in cases),
-        needs_certainty=any(case.needs_certainty for case in cases),
+        cases=every[:MOST],
+        to_do=sum(case.may_be_done for case in every[:MOST]),
+        needs_certainty=any(case.needs_certainty for case in every),
         because=reason(request),
-        too_many=len(delivery_ids) > MOST,
+        too_many=len(delivery_ids) > MOST or len(every) > MOST,
         most=MOST,
     )
 
 
 def _carry_out(page: Page, act: Act, request: HttpRequest) -> HttpResponse:
-    wishes = _wishes(request)
-    if any(not wish.because for wish in wishes):
+    wishes, recalled = _wishes(request), _recalled(act, request)
+    if not reason(request) and (wishes or recalled):
         messages.error(request, _("Say why, for those who come after you."))
-        return _show_review(page, act, request, [wish.delivery_id for wish in wishes])
+        keys = [wish.delivery_id for wish in wishes]
+        return _show_review(page, act, request, keys, recalled)
     deliveries = Delivery.objects.as_recorded().in_bulk([wish.delivery_id for wish in wishes])
-    left = [wish for wish in wishes if wish.delivery_id in deliveries]
-    if len(left) < len(wishes):
+    there = [wish for wish in wishes if wish.delivery_id in deliveries]
+    if len(there) < len(wishes):
         messages.warning(request, _("Some are not here any more: they were deleted by their age."))
+    left: list[Wish | recalls.Recall] = [*there, *recalled]
     outcomes, give_up = [], monotonic() + PATIENCE
     while left and monotonic() < give_up:
         wish = left.pop(0)
-        outcome = _try(act, wish, deliveries[wish.delivery_id].shipment)
+        if isinstance(wish, Wish):
+            outcome = _try(act, wish, deliveries[wish.delivery_id].shipment)
+        else:
+            outcome = _try_to_recall(act, wish, request)
         if not outcome.is_known_already:
             page.log_change(request, Shipment(pk=outcome.shipment_id), outcome.logged)
         outcomes.append(outcome)
     context = {"outcomes": outcomes, "left": left, "because": reason(request)}
-    return page.show(request, "done.html", act=act, title=act.title, **context)
+    is_sure = "sure" in request.POST
+    return page.show(request, "done.html", act=act, title=act.title, is_sure=is_sure, **context)
+
+
+def _recalled(act: Act, request: HttpRequest) -> Sequence[recalls.Recall]:
+    """The shipments and whole orders that the form names."""
+    if not act.recalls:
+        return []
+    return [
+        *recalls.of_shipments(_named(request, recalls.SHIPMENT)[:MOST]),
+        *recalls.of_whole_orders(_named(request, recalls.WHOLE_ORDER)[:MOST]),
+    ]
+
+
+def _try_to_recall(act: Act, recall: recalls.Recall, request: HttpRequest) -> Outcome:
+    because, by = reason(request), request.user.get_username()
+    outcome = partial(
+        Outcome, act=act, shipment_id=recall.shipment_id, because=because, what=recall.logged
+    )
+    try:
+        text = recall.carry_out(by, because)
+    except NotAllowed as refusal:
+        return outcome(text=refusal.why)
+    except NotFound:
+        return outcome(text=_GONE)
+    return outcome(text=text, went_well=True, is_known_already=recall.is_done_already)
 
 
 def _wishes(request: HttpRequest) -> Sequence[Wish]:
@@ -304,7 +397,7 @@ def _try(act: Act, wish: Wish, shipment: Shipment) -> Outcome:
     except NotificationError as error:
         return outcome(text=str(error))
     except Delivery.DoesNotExist:
-        return outcome(text=_("It is not here any more: it was deleted by its age."))
+        return outcome(text=_GONE)
     if not isinstance(result, orders.Sent):
         return outcome(text=act.done, went_well=True)
     return outcome(
@@ -314,6 +407,8 @@ def _try(act: Act, wish: Wish, shipment: Shipment) -> Outcome:
         is_known_already=result.replayed,
     )
 
+
+_GONE: Final = _("It is not here any more: it was deleted by its age.")
 
 _FAILURES: Final[Mapping[type[HandoverFailed], Promise]] = {
     Rejected: _("A new message was made, but it was refused."),

@@ -26,12 +26,16 @@ from django.utils.translation import gettext_lazy as _
 from instant_notifications import privacy
 from instant_notifications.admin.lists import ListPage, Sought
 from instant_notifications.admin.reading import reason, uuids
+from instant_notifications.feed import plan_of, status_of
 from instant_notifications.models import Delivery, Shipment, release_pooled_connection
 
 CHUNK: Final = 1000
 
 Show = Callable[[str | None], str]
 """A destination as it stands in the file."""
+
+Columns = Mapping[str, Callable[[Delivery], object]]
+"""What is read of a delivery, by the column's name."""
 
 
 def masked(destination: str | None) -> str:
@@ -164,7 +168,8 @@ async def _one_by_one(pieces: Iterator[str]) -> AsyncIterator[str]:
 
 
 def lines(sought: Sought, show: Show) -> Iterator[str]:
-    """The file, piece by piece: one line for each delivery of each shipment, the newest first.
+    """The file, piece by piece: one line for each delivery of each shipment, the newest first, or
+    one for a shipment of a regular order that has none.
 
     Each piece asks for a bounded stretch and then lets the connection go, so that a slow reader
     holds nothing. It begins with a byte order mark: without one Excel takes UTF-8 for something
@@ -176,15 +181,39 @@ def lines(sought: Sought, show: Show) -> Iterator[str]:
     while True:
         found = sought.find("before", start, CHUNK)
         release_pooled_connection()
-        deliveries = [each for one in found.shipments for each in one.deliveries.all()]
-        if deliveries:
-            yield _written([read(each) for read in columns.values()] for each in deliveries)
+        rows = [row for one in found.shipments for row in _rows(one, columns)]
+        if rows:
+            yield _written(rows)
         start = found.shipments[-1].pk if found.goes_on else found.looked_to
         if start is None:
             return
 
 
-def _columns(show: Show) -> Mapping[str, Callable[[Delivery], object]]:
+def _rows(shipment: Shipment, columns: Columns) -> Iterator[Sequence[object]]:
+    deliveries = shipment.deliveries.all()
+    for each in deliveries:
+        yield [read(each) for read in columns.values()]
+    if not deliveries and plan_of(shipment):
+        told = _planned(shipment)
+        yield [told.get(name, "") for name in columns]
+
+
+def _planned(shipment: Shipment) -> Mapping[str, object]:
+    """What there is to say of one that is only planned; its status is a word for orders."""
+    return {
+        "shipment": shipment.pk,
+        "order": shipment.order_id,
+        "creator": shipment.creator,
+        "kind": shipment.type,
+        "senders_reference": shipment.senders_reference,
+        "status": status_of(shipment, (), timezone.now()),
+        "created": _iso(shipment.created_at),
+        "completed": _iso(shipment.plan.ended_at),
+        "due": _iso(shipment.plan.due_at),
+    }
+
+
+def _columns(show: Show) -> Columns:
     """Their names are for programs too, and so not translated."""
     return {
         "shipment": lambda delivery: delivery.shipment_id,
@@ -203,6 +232,7 @@ def _columns(show: Show) -> Mapping[str, Callable[[Delivery], object]]:
         "handover": lambda delivery: delivery.handover,
         "completed": lambda delivery: _iso(delivery.completed_at),
         "expires": lambda delivery: _iso(delivery.expires_at),
+        "due": lambda delivery: _iso(delivery.due_at),
     }
 
 

@@ -40,6 +40,14 @@ DOUBT: Final = "doubt"
 IN_DOUBT: Final = _("in doubt")
 """It may have been sent; beside its stage, for it may well have expired since."""
 
+LATER: Final = "later"
+DUE: Final = "due"
+WAITING_NAMES: Final[Mapping[str, Text]] = {
+    LATER: _("waiting for its time"),
+    DUE: _("due, waiting for a worker"),
+}
+"""Of regular orders, planned or with messages."""
+
 PRESETS: Final[Mapping[str, tuple[Text, timedelta]]] = {
     "hour": (_("Last hour"), timedelta(hours=1)),
     "day": (_("Last 24 hours"), timedelta(hours=24)),
@@ -72,6 +80,10 @@ class ChoiceFilter(admin.SimpleListFilter):
     def of_delivery(self, value: str, now: datetime) -> Q:  # noqa: ARG002
         return Q()
 
+    def of_plan(self, value: str, now: datetime) -> Q | None:  # noqa: ARG002
+        """What may be asked of a plan in place of a delivery; ``None`` for nothing."""
+        return None
+
     def value(self) -> str | None:
         written = super().value() or ""
         return None if "\0" in written else written or None
@@ -98,12 +110,22 @@ class GroupFilter(ChoiceFilter):
 
     def offered(self) -> Iterable[tuple[str, Text]]:
         names = {stage.value: name for stage, name in STAGE_NAMES.items()}
-        return _listed({**names, DOUBT: IN_DOUBT})
+        return _listed({**WAITING_NAMES, **names, DOUBT: IN_DOUBT})
 
     def of_delivery(self, value: str, now: datetime) -> Q:
         if value == DOUBT:
             return Q(handover=Handover.UNKNOWN)
+        if value in WAITING_NAMES:
+            return _waits(value, now)
         return shows([word for word, stage in STAGES.items() if stage is Stage(value)], now)
+
+    def of_plan(self, value: str, now: datetime) -> Q | None:
+        return _waits(value, now) if value in WAITING_NAMES else None
+
+
+def _waits(value: str, now: datetime) -> Q:
+    """The same columns of a plan and of a delivery."""
+    return Q(due_at__gt=now) if value == LATER else Q(due_at__lte=now)
 
 
 class StatusFilter(ChoiceFilter):

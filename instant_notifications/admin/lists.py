@@ -24,11 +24,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import privacy
-from instant_notifications.admin import words
+from instant_notifications.admin import plans, words
 from instant_notifications.admin.filters import FILTERS, IN_DOUBT, ChoiceFilter
 from instant_notifications.admin.reading import Page, uuids
-from instant_notifications.feed import order_status
-from instant_notifications.models import Delivery, Shipment
+from instant_notifications.feed import plan_of, status_of
+from instant_notifications.models import Delivery, Plan, Shipment
 from instant_notifications.models.identifiers import made_at
 from instant_notifications.statuses import STAGES, Handover
 from instant_notifications.templatetags.console import when
@@ -95,18 +95,37 @@ class Sought:
 
 
 def narrowed(span: QuerySet[Shipment], filters: Sequence[Any], now: datetime) -> Sought:
-    """What the filters ask for, each delivery filter of the same delivery."""
+    """What the filters ask for, each delivery filter of the same delivery.
+
+    A shipment that is only planned has none: it is found where a filter speaks of plans, too, and
+    nothing else is asked of a delivery.
+    """
     of_shipment, of_delivery = Q(), Q()
+    of_plan: Q | None = Q()
     for each in filters:
         if isinstance(each, ChoiceFilter) and (value := each.value()):
             of_shipment &= each.of_shipment(value)
-            of_delivery &= each.of_delivery(value, now)
+            if asked := each.of_delivery(value, now):
+                of_delivery &= asked
+                planned = each.of_plan(value, now)
+                of_plan = of_plan & planned if of_plan is not None and planned else None
     matching = span.filter(of_shipment) if of_shipment else span
     if of_delivery:
-        # Not EXISTS: a planner turns that into a join, and may then read all deliveries at once.
-        theirs = Delivery.objects.filter(of_delivery, shipment=OuterRef("pk")).values("pk")[:1]
-        matching = matching.alias(hit=Subquery(theirs)).filter(hit__isnull=False)
+        matching = _with_hit(matching, Delivery, of_delivery, "hit")
+        sought = Q(hit__isnull=False)
+        if of_plan:
+            matching = _with_hit(matching, Plan, of_plan, "planned")
+            sought |= Q(planned__isnull=False)
+        matching = matching.filter(sought)
     return Sought(span, matching)
+
+
+def _with_hit(
+    shipments: QuerySet[Shipment], model: type[Delivery] | type[Plan], asked: Q, name: str
+) -> QuerySet[Shipment]:
+    """Not EXISTS: a planner turns that into a join, and may then read all deliveries at once."""
+    theirs = model._default_manager.filter(asked, shipment=OuterRef("pk")).values("pk")[:1]
+    return shipments.alias(**{name: Subquery(theirs)})
 
 
 class ShipmentList(ChangeList):
@@ -207,8 +226,13 @@ class ListPage(Page):
         return ShipmentList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Shipment]:
+        """With what is shown of each. Not joined: no planner is to lose its way in the table."""
         deliveries = Delivery.objects.defer("content").order_by("pk")
-        return super().get_queryset(request).prefetch_related(Prefetch("deliveries", deliveries))
+        return (
+            super()
+            .get_queryset(request)
+            .prefetch_related(Prefetch("deliveries", deliveries), Prefetch("plan", plans.lean()))
+        )
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *more: Any, **named: Any
@@ -230,10 +254,14 @@ class ListPage(Page):
 
     @admin.display(description=_("recipients"))
     def recipients(self, shipment: Shipment) -> SafeString:
-        now = timezone.now()
-        return format_html_join(
-            " ", "{}", ((_sign(each, now),) for each in shipment.deliveries.all())
-        )
+        """Or, where there are none yet, what the shipment waits for."""
+        now, deliveries = timezone.now(), shipment.deliveries.all()
+        plan = None if deliveries else plan_of(shipment)
+        if plan is not None:
+            return format_html(
+                '<span class="instant-delivery is-planned">{}</span>', plans.in_short(plan, now)
+            )
+        return format_html_join(" ", "{}", ((_sign(each, now),) for each in deliveries))
 
     @admin.display(description=_("gateway"))
     def gateways(self, shipment: Shipment) -> str:
@@ -242,7 +270,7 @@ class ListPage(Page):
 
     @admin.display(description=_("status"))
     def order_status(self, shipment: Shipment) -> str:
-        return order_status(shipment.deliveries.all(), timezone.now())
+        return status_of(shipment, shipment.deliveries.all(), timezone.now())
 
 
 def _sign(delivery: Delivery, now: datetime) -> SafeString:

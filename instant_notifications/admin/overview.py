@@ -1,9 +1,10 @@
 """The overview: how things go, and what waits for somebody."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from django.contrib.admin.exceptions import NotRegistered
 from django.core.exceptions import PermissionDenied
@@ -17,11 +18,13 @@ from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import charts
 from instant_notifications.admin import drawing
-from instant_notifications.admin.filters import DOUBT
+from instant_notifications.admin.filters import DOUBT, DUE, LATER
 from instant_notifications.admin.gateways import Standing, standings
 from instant_notifications.admin.guard import REASONS
 from instant_notifications.admin.reading import Page
+from instant_notifications.admin.words import duration
 from instant_notifications.charts import sums, waiting
+from instant_notifications.charts.queue import Queue, queue
 from instant_notifications.guard.refusals import refusals_since
 from instant_notifications.models import FeedCursor, Shipment, UnmatchedReceipt, primary
 from instant_notifications.statuses import Outcome, Stage
@@ -82,6 +85,35 @@ WAITING: Final[Mapping[str, tuple[Words, type[Model], str]]] = {
 """What may wait for somebody, and the list, or the group of it, where it is looked for."""
 
 
+TOO_LONG: Final = timedelta(minutes=5)
+"""What is due longer than this waits for somebody."""
+
+QUEUE: Final[Mapping[str, tuple[Words, Words, str]]] = {
+    "due": (
+        _("Due now"),
+        _("If it does not shrink, start more workers. Without process_due_orders nobody comes."),
+        DUE,
+    ),
+    "stuck": (
+        _("Stuck: a queue was told, but no worker came"),
+        _("See whether workers and their queue are running; process_due_orders tells them again."),
+        DUE,
+    ),
+    "later": (_("Waiting for their time"), _("Nothing: they become due by themselves."), LATER),
+    "taken_a_minute": (
+        _("Taken by gateways in the last minute"),
+        _("If it is none while something is due, look at the gateways below."),
+        "",
+    ),
+}
+"""What there is to say of regular orders, what to do about it, and the group to look for it in."""
+
+_IS_BAD: Final[Mapping[str, Callable[[Queue], bool]]] = {
+    "due": lambda state: state.oldest is not None and state.oldest > TOO_LONG,
+    "stuck": lambda state: state.stuck.number > 0,
+}
+
+
 class FiguresAdmin(Page):
     """Its list is the overview."""
 
@@ -124,6 +156,9 @@ class FiguresAdmin(Page):
             "feeds": FeedCursor.objects.using(primary()).order_by("gateway"),
             "now": now,
             "waiting": list(self._waiting(request, now)),
+            "queued": list(self._queued(request, state := queue(now))),
+            "oldest": duration(state.oldest) if state.oldest else "",
+            "first": self._story_of(request, state.first),
         }
         return self.show(request, "change_list.html", **context)
 
@@ -136,6 +171,26 @@ class FiguresAdmin(Page):
             page = self._list_of(model, request)
             yield label, count, f"{page}?group={group}" if page and group else page
 
+    def _queued(self, request: HttpRequest, state: Queue) -> Iterator["Queued"]:
+        """How the working off of regular orders stands; nothing where nothing waits."""
+        if not any(each.number for each in (state.due, state.stuck, state.later)):
+            return
+        page = self._list_of(Shipment, request)
+        for name, (label, advice, group) in QUEUE.items():
+            yield Queued(
+                label=label,
+                count=getattr(state, name),
+                advice=advice,
+                page=f"{page}?group={group}" if page and group else "",
+                is_bad=name in _IS_BAD and _IS_BAD[name](state),
+            )
+
+    def _story_of(self, request: HttpRequest, shipment_id: UUID | None) -> str:
+        """Its address, for those who may look."""
+        if shipment_id is None or not self._list_of(Shipment, request):
+            return ""
+        return self.story_of(shipment_id)
+
     def _list_of(self, model: type[Model], request: HttpRequest) -> str:
         """Its address, for those who may look, where the host's site has it at all."""
         try:
@@ -144,6 +199,18 @@ class FiguresAdmin(Page):
             return ""
         page = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
         return reverse(page, current_app=self.admin_site.name) if may_look else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A figure of the queue."""
+
+    label: Words
+    count: waiting.Count
+    advice: Words
+    page: str
+    """Where to look for them, for those who may."""
+    is_bad: bool
 
 
 @dataclass(frozen=True, slots=True)

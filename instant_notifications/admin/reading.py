@@ -32,6 +32,12 @@ class NoLocals(SafeExceptionReporterFilter):
         return {}.items()
 
 
+def keep_from_reports(request: HttpRequest) -> None:
+    """What is searched for, sent or kept is personal: no report of an error may quote it."""
+    request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
+    request.exception_reporter_filter = NoLocals()
+
+
 class ReadOnly:
     """Nobody adds, changes or deletes history by hand."""
 
@@ -76,9 +82,7 @@ class Page(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         """
 
         def guarded(request: HttpRequest, **captured: Any) -> HttpResponseBase:
-            # What is searched for, or sent, is personal: no report of an error may quote it.
-            request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
-            request.exception_reporter_filter = NoLocals()
+            keep_from_reports(request)
             if not self.may(request, action):
                 raise PermissionDenied
             return view(request, **captured)

@@ -1,4 +1,4 @@
-"""What happened to one delivery, line by line, in order of time."""
+"""What happened to a delivery, or to the plan of one, line by line, in order of time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from django.db.models import Prefetch
 from django.utils.functional import Promise
 
 from instant_notifications.admin import words
-from instant_notifications.admin.words import NoChange
+from instant_notifications.admin.words import Ending, NoChange
 from instant_notifications.models import Delivery, Intervention, StatusEvent, primary
 from instant_notifications.statuses import (
     STAGES,
@@ -29,7 +29,8 @@ MOST: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    delivery: Delivery
+    begun_at: datetime
+    """When there began to be something to tell of."""
     at: datetime
     sentence: str | Promise
     more: Sequence[str | Promise] = ()
@@ -43,8 +44,8 @@ class Line:
 
     @property
     def after(self) -> str:
-        """How long after the message was asked for."""
-        after = self.at - self.delivery.created_at
+        """How long after that it happened."""
+        after = self.at - self.begun_at
         return words.duration(after) if after else ""
 
     @property
@@ -52,9 +53,17 @@ class Line:
         return words.MEANINGS.get(self.status)
 
 
-def timeline(delivery: Delivery, now: datetime) -> Sequence[Line]:
-    """Of a delivery that was read with ``prefetches()``."""
-    told = [*_asked(delivery), *_history(delivery), *_deeds(delivery), *_clocks(delivery, now)]
+def timeline(delivery: Delivery, now: datetime, *, was_planned: bool = False) -> Sequence[Line]:
+    """Of a delivery that was read with ``prefetches()``.
+
+    ``was_planned``: workers make and send it, and not whoever asks for it.
+    """
+    told = [
+        *_beginning(delivery, was_planned=was_planned),
+        *_history(delivery, was_planned=was_planned),
+        *_deeds(delivery),
+        *_clocks(delivery, now),
+    ]
     return sorted(told, key=lambda line: line.at)
 
 
@@ -103,22 +112,26 @@ def made_after(delivery: Delivery) -> Sequence[Intervention]:
     return [*own, *(deed for deed in of_family if origin and deed.pk > origin.pk)]
 
 
-def ended_by(delivery: Delivery) -> Intervention | None:
-    """What a person did so that it is never sent: noted just before it was refused for that."""
+def ended_by(delivery: Delivery) -> Ending | None:
+    """What somebody did so that it is never sent."""
     if delivery.handover != Handover.REFUSED or delivery.completed_at is None:
         return None
+    if any(event.cause == Cause.CALLER for event in events_of(delivery)):
+        return words.CALLER
     deeds = [deed for deed in deeds_of(delivery) if deed.kind == Intervention.Kind.CANCEL]
+    # A person's deed is noted just before the message is refused for it.
     before = (each for each in [*deeds, *made_after(delivery)] if each.at <= delivery.completed_at)
-    return next(before, None)
+    return next((Ending(deed.kind, deed.by) for deed in before), None)
 
 
-def _asked(delivery: Delivery) -> Iterator[Line]:
+def _beginning(delivery: Delivery, *, was_planned: bool) -> Iterator[Line]:
     at, origin = delivery.created_at, origin_of(delivery)
     if origin is None:
-        yield Line(delivery=delivery, at=at, sentence=words.ASKED)
+        sentence = words.MADE_READY if was_planned else words.ASKED
+        yield Line(begun_at=at, at=at, sentence=sentence)
         return
     yield Line(
-        delivery=delivery,
+        begun_at=at,
         at=at,
         sentence=str(words.ASKED_BY) % {"by": origin.by},
         own_words=origin.because,
@@ -126,13 +139,13 @@ def _asked(delivery: Delivery) -> Iterator[Line]:
     )
 
 
-def _history(delivery: Delivery) -> Iterator[Line]:
+def _history(delivery: Delivery, *, was_planned: bool) -> Iterator[Line]:
     for event in events_of(delivery):
         passed_over = event.outcome == Outcome.PASSED_OVER
         yield Line(
-            delivery=delivery,
+            begun_at=delivery.created_at,
             at=event.started_at or event.at,
-            sentence=str(_sentence(event)) % _particulars(event),
+            sentence=str(_sentence(event, was_planned=was_planned)) % _particulars(event),
             more=list(_more(event, delivery)),
             own_words="" if _reason(event) else event.gateway_word,
             took="" if event.duration is None or passed_over else words.duration(event.duration),
@@ -140,11 +153,12 @@ def _history(delivery: Delivery) -> Iterator[Line]:
         )
 
 
-def _sentence(event: StatusEvent) -> Promise:
+def _sentence(event: StatusEvent, *, was_planned: bool) -> Promise:
     if event.outcome:
         return words.CALLS[event.outcome]
-    begins = event.cause == Cause.HANDOVER and not event.gateway_word
-    return words.ATTEMPT if begins else words.CAUSES[event.cause]
+    if event.cause == Cause.HANDOVER and not event.gateway_word:
+        return words.TURN if was_planned else words.ATTEMPT
+    return words.CAUSES[event.cause]
 
 
 def _particulars(event: StatusEvent) -> Mapping[str, object]:
@@ -188,7 +202,7 @@ def _why_nothing_changed(event: StatusEvent, channel: Channel) -> NoChange:
 def _deeds(delivery: Delivery) -> Iterator[Line]:
     for deed in deeds_of(delivery):
         yield Line(
-            delivery=delivery,
+            begun_at=delivery.created_at,
             at=deed.at,
             sentence=str(words.DEEDS[deed.kind]) % {"by": deed.by},
             own_words=deed.because,
@@ -198,13 +212,14 @@ def _deeds(delivery: Delivery) -> Iterator[Line]:
 
 def _clocks(delivery: Delivery, now: datetime) -> Iterator[Line]:
     """What the clock has done, also where nobody has written it down yet."""
+    begun_at = delivery.created_at
     if delivery.expires_at <= min(now, delivery.completed_at or now):
-        yield Line(delivery=delivery, at=delivery.expires_at, sentence=words.TIME_OUT)
+        yield Line(begun_at=begun_at, at=delivery.expires_at, sentence=words.TIME_OUT)
     if delivery.lease_until is not None and not delivery.leased:
-        yield Line(delivery=delivery, at=delivery.lease_until, sentence=words.CAUSES[Cause.LEASE])
+        yield Line(begun_at=begun_at, at=delivery.lease_until, sentence=words.CAUSES[Cause.LEASE])
     if delivery.overdue(now):
         yield Line(
-            delivery=delivery,
+            begun_at=begun_at,
             at=delivery.overdue_at,
             sentence=words.CAUSES[Cause.EXPIRY],
             status=delivery.status_at(now),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
@@ -11,7 +11,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import health, privacy
-from instant_notifications.models import Delivery, Intervention
+from instant_notifications.models import Delivery, IdempotencyRecord, Intervention
+from instant_notifications.recipients import Kind, Schema
 from instant_notifications.statuses import (
     STAGES,
     Cause,
@@ -31,6 +32,24 @@ TYPES: Final[Sentences] = {
     ShipmentType.NOTIFICATION: _("notification"),
     ShipmentType.REMINDER: _("reminder"),
 }
+
+KINDS: Final[Sentences] = {
+    Kind.PHONE: _("a phone"),
+    Kind.MAILBOX: _("a mailbox"),
+    Kind.PERSON: _("a person"),
+    Kind.ORGANISATION: _("an organisation"),
+    Kind.EXTERNAL: _("somebody with an external identity"),
+}
+"""Whom a regular order is for; never by their number."""
+
+SCHEMAS: Final[Sentences] = {
+    Schema.EMAIL: _("e-mail"),
+    Schema.SMS: _("SMS"),
+    Schema.EMAIL_PREFERRED: _("e-mail, or else SMS"),
+    Schema.SMS_PREFERRED: _("SMS, or else e-mail"),
+    Schema.EMAIL_AND_SMS: _("e-mail and SMS"),
+}
+"""By which channels they are to be reached."""
 
 HANDOVERS: Final[Sentences] = {
     Handover.OPEN: _("open: no gateway has it"),
@@ -94,6 +113,13 @@ class Standing(Enum):
     """How far a message without a last word has come."""
 
     WAITING = auto()
+    NIGHT = auto()
+    """It has not been tried: its recipient is not to be woken."""
+    NEXT_TRY = auto()
+    DUE = auto()
+    QUEUED = auto()
+    LEFT_LYING = auto()
+    """A queue was told of it, and nobody has come."""
     TOO_LATE = auto()
     UNDER_WAY = auto()
     ABANDONED = auto()
@@ -108,6 +134,17 @@ STANDINGS: Final[Mapping[Standing, Promise]] = {
     Standing.WAITING: _(
         "Not sent: no gateway could take it. If the same request comes again before %(until)s, it "
         "is sent then."
+    ),
+    Standing.NIGHT: _("Not sent yet: it goes by day only, and waits until %(due)s."),
+    Standing.NEXT_TRY: _(
+        "Not sent yet: no gateway could be reached (attempt %(attempt)s). The next try is at "
+        "%(due)s."
+    ),
+    Standing.DUE: _("Not sent yet: it has been due since %(due)s, and no worker has come for it."),
+    Standing.QUEUED: _("Not sent yet: it has been due since %(due)s, and a queue knows of it."),
+    Standing.LEFT_LYING: _(
+        "Not sent yet: it has been due since %(due)s. A queue was told of it, but no worker has "
+        "come for it."
     ),
     Standing.TOO_LATE: _("Not sent: no gateway could take it before its time ran out."),
     Standing.UNDER_WAY: _("It is being handed to a gateway at this moment."),
@@ -133,6 +170,8 @@ BY: Final = _("By %(channel)s")
 
 DELIVERED: Final = _("Delivered to %(to)s, %(after)s after it was asked for.")
 DELIVERED_TO_ERASED: Final = _("Delivered, %(after)s after it was asked for.")
+DELIVERED_AT: Final = _("Delivered to %(to)s at %(at)s.")
+DELIVERED_TO_ERASED_AT: Final = _("Delivered at %(at)s.")
 
 EXPIRIES: Final[Mapping[Handover, Promise]] = {
     Handover.OPEN: STANDINGS[Standing.TOO_LATE],
@@ -145,9 +184,20 @@ EXPIRIES: Final[Mapping[Handover, Promise]] = {
     Handover.UNKNOWN: _("It may have left, but its time ran out with no word that it arrived."),
 }
 
+
+class Ending(NamedTuple):
+    """What somebody did so that a message is never sent."""
+
+    how: str
+    by: str = ""
+
+
+CALLER: Final = Ending("caller")
+
 ENDED_BY: Final[Sentences] = {
     Intervention.Kind.CANCEL: _("Not sent: %(by)s cancelled it."),
     Intervention.Kind.RESEND: _("Not sent: %(by)s had a new message made in its place."),
+    CALLER.how: _("Not sent: whoever had ordered it cancelled it."),
 }
 
 FAILURES: Final[Mapping[Handover, Promise]] = {
@@ -159,30 +209,51 @@ FAILURES: Final[Mapping[Handover, Promise]] = {
 }
 """Of a message that was not delivered: did it leave?"""
 
+NEVER_TRIED: Final = _("It never left: no gateway was asked.")
+
 FAILED_AFTER_DOUBT: Final = _(
     "It may have arrived: it failed at last, but an earlier attempt ended in doubt."
 )
 TWICE: Final = _("An earlier attempt ended in doubt, so a gateway may have been given it twice.")
 
 
-def headline(delivery: Delivery, now: datetime, ended_by: Intervention | None = None) -> str:
-    """What became of it, in a sentence or two. ``ended_by`` is what a person did to end it."""
-    sentence = ENDED_BY[ended_by.kind] if ended_by else _sentence(delivery, now)
+def headline(
+    delivery: Delivery, now: datetime, ended_by: Ending | None = None, *, was_planned: bool = False
+) -> str:
+    """What became of it, in a sentence or two.
+
+    ``ended_by`` is what somebody did to end it. ``was_planned``: it was made when a regular order
+    fell due, so that its age says nothing of when it was asked for.
+    """
+    ended = ended_by and ENDED_BY[ended_by.how]
+    sentence = ended or _sentence(delivery, now, was_planned=was_planned)
     ended_at = delivery.completed_at or delivery.updated_at
     return str(sentence) % {
         "to": privacy.mask(delivery.destination),
         "after": duration(ended_at - delivery.created_at),
+        "at": clock_time(ended_at, now),
         "gateway": delivery.gateway or _("A gateway"),
         "until": clock_time(delivery.expires_at, now),
+        "due": clock_time(delivery.due_at, now) if delivery.due_at else "",
+        "attempt": delivery.attempts,
         "by": ended_by.by if ended_by else "",
     }
 
 
-def _sentence(delivery: Delivery, now: datetime) -> Promise:
+_DELIVERED: Final = {
+    (False, True): DELIVERED,
+    (False, False): DELIVERED_TO_ERASED,
+    (True, True): DELIVERED_AT,
+    (True, False): DELIVERED_TO_ERASED_AT,
+}
+"""By whether it was planned, and whether its recipient is still known."""
+
+
+def _sentence(delivery: Delivery, now: datetime, *, was_planned: bool) -> Promise:
     word = delivery.status_at(now)
     stage = STAGES[word]
     if stage is Stage.DELIVERED:
-        return DELIVERED if delivery.destination else DELIVERED_TO_ERASED
+        return _DELIVERED[was_planned, bool(delivery.destination)]
     if stage is Stage.EXPIRED:
         return EXPIRIES[Handover(delivery.handover)]
     if stage is Stage.FAILED:
@@ -191,9 +262,8 @@ def _sentence(delivery: Delivery, now: datetime) -> Promise:
 
 
 def standing(delivery: Delivery, now: datetime) -> Standing:
-    too_late = delivery.expires_at <= now
     return {
-        Handover.OPEN: Standing.TOO_LATE if too_late else Standing.WAITING,
+        Handover.OPEN: _unsent(delivery, now),
         Handover.UNDER_WAY: Standing.UNDER_WAY if delivery.leased else Standing.ABANDONED,
         Handover.TAKEN: Standing.TAKEN_FOR_GOOD if delivery.completed_at else Standing.TAKEN,
         Handover.REFUSED: Standing.REFUSED,
@@ -201,14 +271,46 @@ def standing(delivery: Delivery, now: datetime) -> Standing:
     }[Handover(delivery.handover)]
 
 
+def _unsent(delivery: Delivery, now: datetime) -> Standing:
+    if delivery.expires_at <= now:
+        return Standing.TOO_LATE
+    if delivery.due_at is None:
+        return Standing.WAITING
+    if delivery.due_at > now:
+        return Standing.NEXT_TRY if delivery.attempts else Standing.NIGHT
+    if delivery.claimed_until is None:
+        return Standing.DUE
+    return Standing.QUEUED if delivery.claimed_until > now else Standing.LEFT_LYING
+
+
+NO_WORKER: Final = _("Is manage.py process_due_orders running, and are there workers?")
+
+SLOW: Final = timedelta(minutes=1)
+"""What is due longer than this should not be."""
+
+
+def is_left_lying(due_at: datetime | None, claimed_until: datetime | None, now: datetime) -> bool:
+    """Whether somebody should ask where the workers are."""
+    is_claimed = claimed_until is not None and claimed_until > now
+    return due_at is not None and due_at < now - SLOW and not is_claimed
+
+
 def afterwords(
-    delivery: Delivery, now: datetime, ended_by: Intervention | None = None
+    delivery: Delivery, now: datetime, ended_by: Ending | None = None
 ) -> Sequence[Promise]:
     """What should not be missed beside the headline."""
     failed = STAGES[delivery.status_at(now)] is Stage.FAILED and ended_by is None
-    said = [FAILURES[Handover(delivery.handover)]] if failed else []
+    said = [_failure(delivery)] if failed else []
+    if is_left_lying(delivery.due_at, delivery.claimed_until, now):
+        said.append(NO_WORKER)
     twice = delivery.may_have_left and delivery.handover == Handover.TAKEN
     return [*said, TWICE] if twice else said
+
+
+def _failure(delivery: Delivery) -> Promise:
+    handover = Handover(delivery.handover)
+    never_tried = handover is Handover.REFUSED and not delivery.attempts
+    return NEVER_TRIED if never_tried else FAILURES[handover]
 
 
 class Tone(Enum):
@@ -219,6 +321,11 @@ class Tone(Enum):
     DOUBT = "doubt"
     OPEN = "open"
 
+
+_PATIENT: Final = frozenset(
+    {Standing.NIGHT, Standing.NEXT_TRY, Standing.DUE, Standing.QUEUED, Standing.LEFT_LYING}
+)
+"""Nothing is lost: it will be sent by itself."""
 
 _TONES: Final = {Stage.DELIVERED: Tone.GOOD, Stage.FAILED: Tone.BAD}
 
@@ -231,6 +338,9 @@ def tone(delivery: Delivery, now: datetime) -> Tone:
         return _TONES[stage]
     if delivery.handover == Handover.UNKNOWN or standing(delivery, now) is Standing.ABANDONED:
         return Tone.DOUBT
+    if standing(delivery, now) in _PATIENT:
+        lying = is_left_lying(delivery.due_at, delivery.claimed_until, now)
+        return Tone.DOUBT if lying else Tone.OPEN
     never_left = delivery.handover in (Handover.OPEN, Handover.REFUSED)
     return Tone.BAD if stage is Stage.EXPIRED or never_left else Tone.OPEN
 
@@ -258,10 +368,13 @@ CAUSES: Final[Sentences] = {
         "Its worker died or was hopelessly late: from here on nobody knows whether it was sent."
     ),
     Cause.OPERATOR: _("A person decided so: it will not be sent."),
+    Cause.CALLER: _("Whoever had ordered it cancelled it: it will not be sent."),
+    Cause.LOOKUP: _("When it was made ready, there was no way to send it."),
 }
 """What the lines of the history that are no calls tell."""
 
 ATTEMPT: Final = _("It was asked for again, and attempt %(attempt)s began.")
+TURN: Final = _("A worker came for it, and attempt %(attempt)s began.")
 
 
 class NoChange(Enum):
@@ -288,6 +401,7 @@ PART: Final = _("Part %(part)s.")
 PART_OF: Final = _("Part %(part)s of %(parts)s.")
 
 ASKED: Final = _("It was asked for.")
+MADE_READY: Final = _("It was made ready to be sent.")
 ASKED_BY: Final = _("%(by)s had it made, in place of an earlier message.")
 TIME_OUT: Final = _("Its time to live ran out.")
 
@@ -297,13 +411,22 @@ LIFE_OVER: Final = _("%(whole)s; it ran out %(ago)s ago")
 SECRET_KEPT: Final = _("Secret: it is erased as soon as it can no longer be needed.")
 SECRET_ERASED: Final = _("Secret: it was erased as soon as it could no longer be needed.")
 ERASED: Final = _("Erased.")
+NEVER_THERE: Final = _("There was none.")
 UNREADABLE: Final = _("It cannot be read: none of the keys in force opens it.")
 NEVER_SHOWN: Final = _("A secret is never shown.")
 
 ORIGIN: Final = _("%(by)s had this message made in place of another one.")
 SUCCESSOR: Final = _("%(by)s had a new message made of this one.")
 SAME_ORDER: Final = _("It belongs to the same order.")
+REMINDED_OF: Final = _("It is the message that this one reminds of.")
+REMINDER: Final = _("It reminds the same recipient.")
+
 SAME_ID: Final = _("%(creator)s used the same idempotency id for this %(channel)s.")
+SAME_IDS: Final[Sentences] = {
+    **dict.fromkeys(CHANNELS, SAME_ID),
+    IdempotencyRecord.Scope.ORDER: _("%(creator)s used the same idempotency id for this order."),
+}
+"""By the scope of the other id."""
 
 DEEDS: Final[Sentences] = {
     Intervention.Kind.RESEND: _("%(by)s had a new message made of it."),

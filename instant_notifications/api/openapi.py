@@ -15,6 +15,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_safe
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
     OpenApiSerializerFieldExtension,
 )
 from drf_spectacular.generators import SchemaGenerator
@@ -27,16 +28,19 @@ from rest_framework.response import Response
 
 from instant_notifications import __version__, tokens
 from instant_notifications.api import problems, views
-from instant_notifications.api.serializers import Member
+from instant_notifications.api.serializers import Member, Object, Objects
 from instant_notifications.statuses import STAGES, OrderStatus, ShipmentType
 
 DESCRIPTION: Final = (
-    "Send one SMS or e-mail now, never twice for the same `idempotencyId`, and follow what becomes "
-    f"of it. Every call needs a bearer token with the scope `{tokens.SCOPE}`."
+    "Send one SMS or e-mail, now or later, never twice for the same `idempotencyId`, and follow "
+    f"what becomes of it. Every call needs a bearer token with the scope `{tokens.SCOPE}`."
 )
 
-OPTIONAL_APPS: Final = {"instant_notifications.otp": "instant_notifications.otp.openapi"}
-"""Apps with routes below ours, each with the module that describes them."""
+DESCRIBERS: Final = {
+    "instant_notifications": "instant_notifications.api.order_document",
+    "instant_notifications.otp": "instant_notifications.otp.openapi",
+}
+"""Apps with further routes, each with the module that describes them."""
 
 
 class MemberSchema(OpenApiSerializerFieldExtension):
@@ -45,6 +49,24 @@ class MemberSchema(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
         return dict(self.target.schema)
+
+
+class ObjectSchema(OpenApiSerializerExtension):
+    target_class = Object
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        mapped = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**mapped, **self.target.schema}
+
+
+class ObjectsSchema(OpenApiSerializerFieldExtension):
+    target_class = Objects
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        mapped: dict[str, Any] = auto_schema._unwrap_list_serializer(self.target, direction) or {}
+        return {**mapped, "maxItems": self.target.most}
 
 
 class BearerSchema(OpenApiAuthenticationExtension):
@@ -108,6 +130,13 @@ def problem(status: int, meaning: str, answer: type[ProblemAnswer] = ProblemAnsw
     return {(status, problems.CONTENT_TYPE): OpenApiResponse(answer, meaning)}
 
 
+INVALID: Final = problem(400, "The request breaks a rule. All broken rules are listed.")
+BODY_ANSWERS: Final[Answers] = {
+    **problem(413, "The request body is too large."),
+    **problem(415, "The request is not JSON."),
+}
+TOO_MANY: Final = problem(429, "`IN-00005`: too many requests; `limit` names the limit.")
+NOT_YOURS: Final = problem(404, "`NOT-00003`: no such order or shipment of yours.")
 COMMON_ANSWERS: Final[Answers] = {
     **problem(503, "`NOT-00004`: a token's issuer or the database is away. Nothing was sent."),
     **problem(401, "No bearer token, or one that is not valid."),
@@ -118,13 +147,12 @@ COMMON_ANSWERS: Final[Answers] = {
 SEND_ANSWERS: Final[Answers] = {
     201: OpenApiResponse(InstantOrderAnswer, "A gateway took the message."),
     200: OpenApiResponse(InstantOrderAnswer, "It was taken before; nothing was sent now."),
-    **problem(400, "The request breaks a rule. All broken rules are listed."),
+    **INVALID,
     **COMMON_ANSWERS,
     **problem(409, "`IN-00002`: a request with this id is still being handed over."),
-    **problem(413, "The request body is too large."),
-    **problem(415, "The request is not JSON."),
+    **BODY_ANSWERS,
     **problem(422, "`IN-00001`: refused for good. `IN-00004`: the id was used before."),
-    **problem(429, "`IN-00005`: too many requests; `limit` names the limit."),
+    **TOO_MANY,
     **problem(503, "`NOT-00004`: certainly not sent. The id stays free."),
     **problem(504, "`IN-00003`: it may have been sent. It is not sent again by itself."),
 }
@@ -132,6 +160,10 @@ SEND_ANSWERS: Final[Answers] = {
 
 def header(name: str, meaning: str, *statuses: int) -> OpenApiParameter:
     return OpenApiParameter(name, str, "header", description=meaning, response=list(statuses))
+
+
+def id_in_path(name: str) -> OpenApiParameter:
+    return OpenApiParameter(name, {"type": "string", "format": "uuid"}, "path")
 
 
 SEND_HEADERS: Final = (
@@ -202,12 +234,8 @@ def _describe() -> None:
         operation_id="getShipment",
         summary="Delivery manifest of one shipment",
         tags=["Shipments"],
-        parameters=[OpenApiParameter("shipment_id", {"type": "string", "format": "uuid"}, "path")],
-        responses={
-            200: ShipmentAnswer,
-            **COMMON_ANSWERS,
-            **problem(404, "`NOT-00003`: no such shipment of yours."),
-        },
+        parameters=[id_in_path("shipment_id")],
+        responses={200: ShipmentAnswer, **COMMON_ANSWERS, **NOT_YOURS},
     )
     extend(
         views.FeedView,
@@ -276,7 +304,7 @@ def _route(request: HttpRequest, name: str) -> str:
 def _generated() -> Mapping[str, Any]:
     """The document but for its address, which depends on the request."""
     _describe()
-    for app, describer in OPTIONAL_APPS.items():
+    for app, describer in DESCRIBERS.items():
         if apps.is_installed(app):
             import_module(describer).describe()
     # The host's hooks are made for the host's own API.

@@ -21,10 +21,13 @@ from instant_notifications.exceptions import (
     ContentMismatch,
     HandoverFailed,
     InvalidMessage,
+    MissingContact,
     NotConfigured,
+    NotFound,
     OutcomeUnknown,
     Rejected,
     StillUnderWay,
+    TooLate,
     TooManyRequests,
     Unavailable,
 )
@@ -67,6 +70,8 @@ NOT_FOUND: Final = Problem("NOT-00003", 404, "Shipment not found")
 NOT_SENT: Final = Problem("NOT-00004", 503, "A temporary network failure occurred", retry_after=5)
 
 BY_EXCEPTION: Final[Mapping[type[Exception], Problem]] = {
+    MissingContact: Problem("NOT-00001", 422, "Missing contact information for recipient(s)"),
+    NotFound: NOT_FOUND,
     Rejected: Problem("IN-00001", 422, "The gateway refused the message"),
     Unavailable: NOT_SENT,
     NotConfigured: NOT_SENT,
@@ -81,11 +86,8 @@ BY_EXCEPTION: Final[Mapping[type[Exception], Problem]] = {
     ContentMismatch: Problem("IN-00004", 422, "The id was used with other content"),
     TooManyRequests: Problem("IN-00005", 429, "Too many requests"),
     Blocked: Problem("IN-00006", 403, "No code is sent to this recipient"),
+    TooLate: Problem("IN-00007", 409, "Everything is already under way"),
 }
-
-
-class ShipmentNotFound(Exception):  # noqa: N818
-    """Nobody's, somebody else's, or not an id at all: all the same to the caller."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -115,8 +117,6 @@ def answer_exception(exception: Exception, context: Mapping[str, Any]) -> Respon
     trace_id = trace_id_of(request)
     if isinstance(exception, InvalidRequest | InvalidMessage):
         return _answer(400, VALIDATION_TITLE, trace_id, errors=exception.errors)
-    if isinstance(exception, ShipmentNotFound):
-        return _answer_problem(NOT_FOUND, trace_id)
     if isinstance(exception, Refused):
         return _answer_problem(exception.problem, trace_id, **exception.members)
     problem = next(

@@ -1,7 +1,7 @@
 """The requests of the contract: which members there are, and the rule that each must keep."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from rest_framework import serializers
 
@@ -10,24 +10,34 @@ from instant_notifications.api.problems import InvalidRequest
 
 Schema = Mapping[str, Any]
 
+NOT_ARRAY: Final = "Expected an array."
+TOO_MANY: Final = "At most {limit} are allowed."
+
 
 class Member(serializers.Field[Any, Any, Any, Any]):
-    """A JSON member that keeps one of our rules. Absent, null and blank are one and the same."""
+    """A JSON member that keeps one of our rules. Absent, null and blank are one and the same.
 
-    def __init__(self, rule: rules.Rule, schema: Schema, *, blank_means: str | None = None) -> None:
+    It is required unless there is something that those mean.
+    """
+
+    def __init__(
+        self,
+        rule: rules.Rule,
+        schema: Schema,
+        *,
+        blank_means: Any = None,
+        missing: str = rules.REQUIRED,
+    ) -> None:
         super().__init__(required=blank_means is None)
         self.rule = rule
         self.schema = schema
         self.blank_means = blank_means
+        self.missing = missing
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        if (
-            data is serializers.empty
-            or data is None
-            or (isinstance(data, str) and not data.strip())
-        ):
+        if is_absent(data):
             if self.blank_means is None:
-                raise serializers.ValidationError([rules.REQUIRED.format(name=self.field_name)])
+                raise serializers.ValidationError([self.missing.format(name=self.field_name)])
             return self.blank_means
         try:
             return self.checked(data)
@@ -36,6 +46,10 @@ class Member(serializers.Field[Any, Any, Any, Any]):
 
     def checked(self, data: Any) -> Any:
         return self.rule(data, str(self.field_name))
+
+
+def is_absent(data: object) -> bool:
+    return data is serializers.empty or data is None or (isinstance(data, str) and not data.strip())
 
 
 class Sender(Member):
@@ -49,15 +63,60 @@ class Sender(Member):
         return self.rule_of(self.context["creator"])(data, str(self.field_name))
 
 
-class Object(serializers.Serializer[Any]):
-    """A JSON object; members it does not name are ignored."""
+class Objects(serializers.ListSerializer[Any]):
+    """A JSON array of objects, not too many; absent and null are an empty one."""
+
+    child: "Object"
+    most: ClassVar[int]
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if data is serializers.empty or data is None:
+            return []
+        if not isinstance(data, list):
+            raise serializers.ValidationError([NOT_ARRAY])
+        if len(data) > self.most:
+            raise serializers.ValidationError([TOO_MANY.format(limit=self.most)])
+        objects, errors = [], {}
+        for place, each in enumerate(data):
+            try:
+                objects.append(self._checked(each))
+            except serializers.ValidationError as error:
+                errors[f"[{place}]"] = error.detail
+        if errors:
+            raise serializers.ValidationError(errors)
+        return objects
+
+    def _checked(self, each: Any) -> Any:
+        if each is None:
+            raise serializers.ValidationError([rules.NOT_OBJECT])
+        return self.child.run_validation(each)
+
+
+class Object(serializers.Serializer[Any]):
+    """A JSON object; members it does not name are ignored."""
+
+    schema: ClassVar[Schema] = {}
+    """What its members do not say."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is serializers.empty or data is None:
+            if not self.required:
+                return None
             raise serializers.ValidationError([rules.REQUIRED.format(name=self.field_name)])
         if not isinstance(data, Mapping):
             raise serializers.ValidationError([rules.NOT_OBJECT])
-        return self.to_internal_value(data)
+        errors: dict[str, Any] = {name: [message] for name, message in self.clashes(data)}
+        try:
+            members = self.to_internal_value(data)
+        except serializers.ValidationError as error:
+            errors |= error.detail  # type: ignore[arg-type]
+        if errors:
+            raise serializers.ValidationError(errors)
+        return members
+
+    def clashes(self, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+        """What is wrong with its members together: a member's name, or "" for itself, and why."""
+        return iter(())
 
     def members(self, **context: Any) -> Mapping[str, Any]:
         """What it holds; raises ``InvalidRequest`` with every broken rule."""
@@ -105,15 +164,24 @@ class RecipientEmail(Object):
     emailSettings = EmailSettings()  # noqa: N815
 
 
-class InstantOrder(Object):
-    """What every instant request carries."""
+class Repeatable(Object):
+    """What is done once, however often it is asked for."""
 
     idempotencyId = Member(  # noqa: N815
         rules.idempotency_id, text_schema(rules.MAX_REFERENCE_LENGTH)
     )
+
+
+class Referenced(Object):
+    """What its sender wants to recognise."""
+
     sendersReference = Member(  # noqa: N815
         rules.senders_reference, text_schema(rules.MAX_REFERENCE_LENGTH), blank_means=""
     )
+
+
+class InstantOrder(Repeatable, Referenced):
+    """What every instant request carries."""
 
     def draft(self, creator: str) -> orders.Draft:
         """The message to send; raises ``InvalidRequest`` with every broken rule."""
@@ -172,11 +240,17 @@ class InstantEmail(InstantOrder):
         )
 
 
-def _by_path(errors: Any, prefix: str = "") -> Iterator[tuple[str, Sequence[str]]]:
+def _by_path(errors: Any, parent: str = "") -> Iterator[tuple[str, Sequence[str]]]:
     """Nested errors as the JSON paths the caller wrote."""
     for name, found in errors.items():
-        path = f"{prefix}{name}"
+        path = _path(parent, name)
         if isinstance(found, Mapping):
-            yield from _by_path(found, f"{path}.")
+            yield from _by_path(found, path)
         else:
             yield path, [str(message) for message in found]
+
+
+def _path(parent: str, name: str) -> str:
+    """``name`` is a member's, a place as in ``[0]``, or blank for the object itself."""
+    separator = "." if parent and name and not name.startswith("[") else ""
+    return f"{parent}{separator}{name}"

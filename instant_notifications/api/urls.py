@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.urls import URLPattern, URLResolver, include, path
 
-from instant_notifications.api import views
+from instant_notifications.api import orders, views
 
 app_name = "instant_notifications"
 
@@ -11,6 +11,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("future/orders/instant/sms", views.InstantSmsView.as_view(), name="instant-sms"),
     path("future/orders/instant/email", views.InstantEmailView.as_view(), name="instant-email"),
     path("future/orders/instant", views.DeprecatedInstantView.as_view(), name="instant"),
+    path("future/orders", orders.OrdersView.as_view(), name="orders"),
+    path("future/orders/<str:order_id>", orders.OrderView.as_view(), name="order"),
+    path(
+        "future/orders/<str:order_id>/cancel", orders.CancelOrderView.as_view(), name="cancel-order"
+    ),
+    path(
+        "orders/<str:shipment_id>/cancel",
+        orders.CancelShipmentView.as_view(),
+        name="cancel-shipment",
+    ),
     path("future/shipment/feed", views.FeedView.as_view(), name="feed"),
     path("future/shipment/<str:shipment_id>", views.ShipmentView.as_view(), name="shipment"),
     path("", include("instant_notifications.webhooks")),

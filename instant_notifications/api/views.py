@@ -19,7 +19,7 @@ from instant_notifications.api.authentication import (
     MayCreateNotifications,
     creator_of,
 )
-from instant_notifications.api.problems import InvalidRequest, ShipmentNotFound, answer_exception
+from instant_notifications.api.problems import InvalidRequest, answer_exception
 from instant_notifications.api.serializers import (
     DeprecatedInstantSms,
     InstantEmail,
@@ -33,6 +33,7 @@ from instant_notifications.api.wire import (
     OnlyJson,
     json_time,
 )
+from instant_notifications.exceptions import NotFound
 from instant_notifications.statuses import Channel
 
 DEPRECATED_SINCE: Final = datetime(2025, 10, 1, tzinfo=UTC)
@@ -81,6 +82,26 @@ class ContractView(APIView):
         namespace = match.namespace if match else "instant_notifications"
         return reverse(f"{namespace}:{name}", kwargs=kwargs)
 
+    def answer_to_order(
+        self, ordered: orders.Sent | orders.Placed, body: Mapping[str, Any], path: str
+    ) -> Response:
+        """201, or 200 for a repeat; ``path`` is where to ask what becomes of it."""
+        response = Response(body, status=200 if ordered.replayed else 201)
+        response["Location"] = self.request.build_absolute_uri(path)
+        if ordered.replayed:
+            response["Idempotent-Replayed"] = "true"
+        if ordered.content_differs:
+            response["Idempotent-Payload-Mismatch"] = "true"
+        return response
+
+
+def id_of(written: str) -> UUID:
+    """What is no id at all cannot be found, like any other that is nobody's."""
+    try:
+        return UUID(written)
+    except ValueError:
+        raise NotFound from None
+
 
 class InstantView(ContractView):
     """Send one message now."""
@@ -91,14 +112,8 @@ class InstantView(ContractView):
         draft = self.serializer_class(data=request.data).draft(creator_of(request))
         guard.admit_send(draft.creator, unless=partial(orders.is_known, draft))
         sent = orders.send(draft)
-        response = Response(_sent_body(sent), status=200 if sent.replayed else 201)
         path = self.path_of("shipment", shipment_id=sent.shipment_id)
-        response["Location"] = request.build_absolute_uri(path)
-        if sent.replayed:
-            response["Idempotent-Replayed"] = "true"
-        if sent.content_differs:
-            response["Idempotent-Payload-Mismatch"] = "true"
-        return response
+        return self.answer_to_order(sent, _sent_body(sent), path)
 
 
 class InstantSmsView(InstantView):
@@ -125,13 +140,10 @@ class ShipmentView(ContractView):
     """The delivery manifest of one shipment."""
 
     def get(self, request: Request, shipment_id: str) -> Response:
-        try:
-            report = feed.read_manifest(creator_of(request), UUID(shipment_id))
-        except ValueError:
-            raise ShipmentNotFound from None
+        report = feed.read_manifest(creator_of(request), id_of(shipment_id))
         if report is None:
-            raise ShipmentNotFound
-        return Response(_manifest_body(report))
+            raise NotFound
+        return Response(manifest_body(report))
 
 
 class FeedView(ContractView):
@@ -176,14 +188,15 @@ def _newest_first(given: Mapping[str, str], errors: dict[str, list[str]]) -> boo
 
 
 def _sent_body(sent: orders.Sent) -> dict[str, Any]:
-    notification = {"shipmentId": str(sent.shipment_id)}
-    return {
-        "notificationOrderId": str(sent.order_id),
-        "notification": _with_reference(notification, sent.senders_reference),
-    }
+    return {"notificationOrderId": str(sent.order_id), "notification": shipment_body(sent)}
 
 
-def _manifest_body(report: feed.Report) -> dict[str, Any]:
+def shipment_body(shipment: orders.Sent | orders.PlacedShipment) -> dict[str, str]:
+    body = {"shipmentId": str(shipment.shipment_id)}
+    return _with_reference(body, shipment.senders_reference)
+
+
+def manifest_body(report: feed.Report) -> dict[str, Any]:
     shipment = report.shipment
     return {
         **_with_reference({"shipmentId": str(shipment.pk)}, shipment.senders_reference),
@@ -206,7 +219,7 @@ def _entry_body(report: feed.Report) -> dict[str, Any]:
     return {
         "sequenceNumber": report.sequence_number,
         "shipmentType": report.shipment.type,
-        **_manifest_body(report),
+        **manifest_body(report),
     }
 
 

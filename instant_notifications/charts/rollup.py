@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from instant_notifications.charts.sums import Line, Sums
 from instant_notifications.conf import settings
-from instant_notifications.models import Figures, StatusEvent, primary
+from instant_notifications.models import Figures, StatusEvent, can_skip_locked, primary
 
 WIDTH: Final = timedelta(minutes=5)
 KEPT: Final = timedelta(days=8)
@@ -53,7 +53,7 @@ def _set_out() -> None:
 def _sum_up_batch() -> int:
     """Nothing while another process is at it."""
     with transaction.atomic(using=primary()):
-        cursor = _rows().select_for_update(skip_locked=True).filter(pk=CURSOR).first()
+        cursor = _rows().select_for_update(skip_locked=can_skip_locked()).filter(pk=CURSOR).first()
         lines = _settled_after(cursor.last_event) if cursor else []
         if lines:
             _add(lines)

@@ -38,6 +38,8 @@ class Line(NamedTuple):
     gateway: str
     outcome: str
     gateway_word: str
+    delivery__daytime: bool
+    """It had to wait for the morning, which says nothing of how fast we are."""
 
     @property
     def end(self) -> Stage | None:
@@ -69,12 +71,13 @@ class Sums:
     def add(self, line: Line) -> None:
         if line.outcome:
             self.calls[line.gateway, line.outcome] += 1
-        if line.outcome == Outcome.TAKEN:
+        is_timed = not line.delivery__daytime
+        if line.outcome == Outcome.TAKEN and is_timed:
             self.handover_times[cell_of(line.seconds_since_asked)] += 1
         if end := line.end:
             self.ends[end.value] += 1
             if end is Stage.DELIVERED:
-                self.delivery_times[cell_of(line.seconds_since_asked)] += 1
+                self.delivery_times.update([cell_of(line.seconds_since_asked)] * is_timed)
             else:
                 word = line.gateway_word[:LONGEST_WORD]
                 self.reasons[line.to_status, line.gateway, word] += 1

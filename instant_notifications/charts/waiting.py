@@ -23,12 +23,12 @@ class Count:
 
 
 def counts(now: datetime) -> Mapping[str, Count]:
-    return {name: _bounded(rows(now)) for name, rows in _WAITING.items()}
+    return {name: bounded(rows(now), MOST) for name, rows in _WAITING.items()}
 
 
-def _bounded(rows: QuerySet[Any]) -> Count:
-    number = rows[: MOST + 1].count()
-    return Count(min(number, MOST), and_more=number > MOST)
+def bounded(rows: QuerySet[Any], most: int) -> Count:
+    number = rows[: most + 1].count()
+    return Count(min(number, most), and_more=number > most)
 
 
 def _lapsed(now: datetime) -> QuerySet[Delivery]:

@@ -4,8 +4,8 @@ from typing import Any
 
 from asgiref.local import Local
 from django.core.signals import setting_changed
-from django.utils.module_loading import import_string
 
+from instant_notifications.backends import backend_class, made
 from instant_notifications.conf import SETTINGS_NAME, settings
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways.base import (
@@ -54,15 +54,7 @@ class GatewayHandler:
                 f"There is no gateway {alias!r}. Add it to {SETTINGS_NAME}['GATEWAYS']."
             ) from None
         backend = gateway_class(alias, configured)
-        try:
-            return backend(alias, **configured.get("OPTIONS", {}))
-        except NotConfigured:
-            raise
-        except TypeError as error:
-            raise NotConfigured(f"The OPTIONS of gateway {alias!r} do not fit: {error}.") from error
-        except Exception as error:  # noqa: BLE001 (a gateway of the host's may raise anything)
-            kind = type(error).__name__  # its text may quote an option
-            raise NotConfigured(f"The OPTIONS of gateway {alias!r} do not fit: {kind}.") from None
+        return made(f"gateway {alias!r}", backend, alias, options=configured.get("OPTIONS", {}))
 
     def forget(self) -> None:
         self._made = Local()
@@ -70,16 +62,7 @@ class GatewayHandler:
 
 def gateway_class(alias: str, configured: Any) -> type[BaseGateway]:
     """The class that a gateway's settings name."""
-    try:
-        found = import_string(configured["BACKEND"])
-    except (KeyError, ImportError, AttributeError, TypeError) as error:
-        raise NotConfigured(
-            f"Gateway {alias!r} has no usable BACKEND ({type(error).__name__}: {error}). "
-            "Write the dotted path of its class."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, BaseGateway)):
-        raise NotConfigured(f"The BACKEND of gateway {alias!r} is not a gateway class.")
-    return found
+    return backend_class(f"gateway {alias!r}", configured, BaseGateway, "gateway")
 
 
 gateways = GatewayHandler()

@@ -6,12 +6,12 @@ never heard the answer.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage
 
 from instant_notifications import http
 from instant_notifications.exceptions import (
@@ -21,6 +21,7 @@ from instant_notifications.exceptions import (
     Rejected,
     Unavailable,
 )
+from instant_notifications.gateways.altinn_service import AltinnService, left
 from instant_notifications.gateways.base import (
     BaseGateway,
     FeedItem,
@@ -29,11 +30,9 @@ from instant_notifications.gateways.base import (
     Receipt,
     only_asking,
 )
-from instant_notifications.gateways.maskinporten import Client, shared_token
 from instant_notifications.statuses import STAGES, WORDS, Channel, Stage, is_word_of
 
 SCOPE: Final = "altinn:serviceowner/notifications.create"
-EXCHANGE_PATH: Final = "/authentication/api/v1/exchange/maskinporten"
 PAGE_SIZE: Final = 500
 
 _INVALID_RECIPIENT: Final[Mapping[Channel, str]] = {
@@ -90,19 +89,19 @@ class AltinnGateway(BaseGateway):
         **options: Any,
     ) -> None:
         super().__init__(alias, **options)
-        self.url = url.rstrip("/") + "/"
-        if bool(token) == bool(maskinporten):
-            raise NotConfigured(
-                f"Gateway {alias!r} needs the option 'maskinporten' or, for development, 'token', "
-                "and not both."
-            )
-        self._fixed_token = token
-        self._client = Client(**{"scope": SCOPE, **maskinporten}) if maskinporten else None
-        self._exchange_url = _exchange_beside(self.url) if exchange_url == "" else exchange_url
+        self._service = AltinnService(
+            url,
+            whose=f"gateway {alias!r}",
+            token=token,
+            maskinporten={"scope": SCOPE, **maskinporten} if maskinporten else None,
+            exchange_url=exchange_url,
+        )
 
     def send(self, message: Message) -> Receipt:
         deadline = monotonic() + message.timeout
-        answer = self._say("POST", _ROUTES[message.channel], deadline, json=_order_for(message))
+        answer = self._service.say(
+            "POST", _ROUTES[message.channel], deadline, json=_order_for(message)
+        )
         if answer.ok:
             return Receipt(gateway_reference=_shipment_of(answer), word=str(answer.status_code))
         raise self._failure(message.channel, answer, deadline)
@@ -128,32 +127,11 @@ class AltinnGateway(BaseGateway):
             raise Unavailable("the newest entry of the feed cannot be read")
         return max(known, default=0)
 
-    def check(self) -> Iterator[CheckMessage]:
-        for name, url in self._addresses():
-            if not http.is_private(url):
-                yield Error(
-                    f"The option {name!r} of gateway {self.alias!r} is no https address, so tokens "
-                    "and messages would travel in clear.",
-                    hint="Write it with https://; http:// is for this very machine only.",
-                    id="instant_notifications.E010",
-                )
-        if self._client:
-            try:
-                self._client.check()
-            except NotConfigured as error:
-                yield Error(
-                    f"Gateway {self.alias!r} would get no token. {error}",
-                    hint="Set its option 'maskinporten' as your client is registered there.",
-                    id="instant_notifications.E010",
-                )
+    def check(self) -> Iterable[CheckMessage]:
+        return self._service.check()
 
     def probe(self, timeout: float) -> None:
         self._feed("seq=0&pageSize=1", timeout)
-
-    def _addresses(self) -> Iterator[tuple[str, str]]:
-        yield "url", self.url
-        if self._client and self._exchange_url:
-            yield "exchange_url", self._exchange_url
 
     def _feed(self, query: str, timeout: float) -> FeedPage:
         answer = self._inquire(f"future/shipment/feed?{query}", timeout)
@@ -182,28 +160,7 @@ class AltinnGateway(BaseGateway):
 
     def _inquire(self, path: str, timeout: float) -> http.Answer:
         with only_asking():
-            return self._say("GET", path, monotonic() + timeout)
-
-    def _say(self, method: str, path: str, deadline: float, **named: Any) -> http.Answer:
-        """The service's answer. A refused token sends nothing, so another one is tried."""
-        token = self._token(deadline)
-        answer = self._ask(method, path, deadline, token, **named)
-        if answer.status_code != 401 or self._client is None:
-            return answer
-        shared_token(self._client, self._exchange_url).forget(token)
-        return self._ask(method, path, deadline, self._token(deadline), **named)
-
-    def _ask(
-        self, method: str, path: str, deadline: float, token: str, **named: Any
-    ) -> http.Answer:
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        timeout = _left(deadline)
-        return self.request(method, self.url + path, headers=headers, timeout=timeout, **named)
-
-    def _token(self, deadline: float) -> str:
-        if self._client is None:
-            return self._fixed_token
-        return shared_token(self._client, self._exchange_url).get(_left(deadline))
+            return self._service.say("GET", path, monotonic() + timeout)
 
     def _failure(self, channel: Channel, answer: http.Answer, deadline: float) -> HandoverFailed:
         """What an answer means that is no success."""
@@ -223,25 +180,13 @@ class AltinnGateway(BaseGateway):
     def _word_of_refusal(self, channel: Channel, shipment_id: str, deadline: float) -> str:
         """The word the shipment shows; the general one if it cannot be had in time."""
         try:
-            said = self.look_up(shipment_id, timeout=_left(deadline)) if shipment_id else None
+            said = self.look_up(shipment_id, timeout=left(deadline)) if shipment_id else None
         except (HandoverFailed, NotConfigured):
             said = None
         word = said.status if said else None
         if word and is_word_of(channel, word) and STAGES[word] in _ENDS_OF_REFUSED:
             return word
         return WORDS[channel].failed
-
-
-def _exchange_beside(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, EXCHANGE_PATH, "", ""))
-
-
-def _left(deadline: float) -> float:
-    left = deadline - monotonic()
-    if left <= 0:
-        raise Unavailable("out of time")
-    return left
 
 
 def _order_for(message: Message) -> Mapping[str, Any]:

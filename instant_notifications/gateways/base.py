@@ -107,6 +107,16 @@ def only_asking() -> Iterator[None]:
         raise Unavailable(failure.reason) from None
 
 
+def ask(method: str, url: str, **named: Any) -> http.Answer:
+    """``http.request``, its failures sorted into those of a hand-over."""
+    try:
+        return http.request(method, url, **named)
+    except http.NotSent as error:
+        raise Unavailable(str(error)) from None
+    except http.NoAnswer as error:
+        raise OutcomeUnknown(str(error)) from None
+
+
 class BaseGateway:
     """One provider: both directions, its vocabulary and its options.
 
@@ -202,12 +212,7 @@ class BaseGateway:
 
     def request(self, method: str, url: str, **named: Any) -> http.Answer:
         """``http.request``, its failures sorted into those of a hand-over."""
-        try:
-            return http.request(method, url, **named)
-        except http.NotSent as error:
-            raise Unavailable(str(error)) from None
-        except http.NoAnswer as error:
-            raise OutcomeUnknown(str(error)) from None
+        return ask(method, url, **named)
 
     @final
     def hand_over(self, message: Message) -> Receipt:

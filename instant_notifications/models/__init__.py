@@ -1,6 +1,8 @@
 """The rows behind a message, from the order that asked for it to the feed that reports it."""
 
+from instant_notifications.models.contacts import ContactEntry
 from instant_notifications.models.databases import (
+    can_skip_locked,
     primary,
     refuse_open_transaction,
     release_pooled_connection,
@@ -19,10 +21,12 @@ from instant_notifications.models.orders import (
     Shipment,
     StatusEvent,
 )
+from instant_notifications.models.planning import Notice, Plan
 from instant_notifications.models.receipts import UnmatchedReceipt
 
 __all__ = [
     "Allowance",
+    "ContactEntry",
     "Delivery",
     "DeliveryQuerySet",
     "FeedCursor",
@@ -33,13 +37,16 @@ __all__ = [
     "IdempotencyRecord",
     "Intervention",
     "ListEntry",
+    "Notice",
     "Order",
     "Organisation",
+    "Plan",
     "Refusals",
     "Shipment",
     "StatusEvent",
     "UnmatchedReceipt",
     "VerifiedShare",
+    "can_skip_locked",
     "primary",
     "refuse_open_transaction",
     "release_pooled_connection",

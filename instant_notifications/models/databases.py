@@ -12,6 +12,12 @@ def primary() -> str:
     return router.db_for_write(Order)
 
 
+def can_skip_locked() -> bool:
+    """Whether rows that another process has in hand can be left to it; if not, they are waited
+    for."""
+    return connections[primary()].features.has_select_for_update_skip_locked
+
+
 def refuse_open_transaction() -> None:
     """Raises ``OpenTransaction``, but for that of a ``TestCase``, which is never committed."""
     connection = connections[primary()]

@@ -42,11 +42,14 @@ def choices(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 class Order(models.Model):
-    """What one request asked for. It holds one shipment, and later one more for each reminder."""
+    """What one request asked for. An instant one holds one shipment; a regular one holds one for
+    each recipient, and more for reminders."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     creator = models.CharField(_("organisation"), max_length=255)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
+    dialog = models.JSONField(null=True)
+    """The ``dialogId`` and ``transmissionId`` that it belongs to, as the caller gave them."""
 
     class Meta:
         verbose_name = _("order")
@@ -64,6 +67,8 @@ class IdempotencyRecord(models.Model):
 
         SMS = "sms"
         EMAIL = "email"
+        ORDER = "order"
+        """Regular orders, whatever their channels."""
 
     creator = models.CharField(_("organisation"), max_length=255)
     scope = models.CharField(max_length=16, choices=Scope)
@@ -83,7 +88,8 @@ class IdempotencyRecord(models.Model):
                 fields=["key", "creator", "scope"], name="instant_idempotency_once"
             ),
             models.CheckConstraint(
-                condition=models.Q(scope__in=["sms", "email"]), name="instant_idempotency_scope"
+                condition=models.Q(scope__in=["sms", "email", "order"]),
+                name="instant_idempotency_scope",
             ),
         ]
 
@@ -177,6 +183,12 @@ class Delivery(models.Model):
     revision = models.PositiveIntegerField(default=0)
     """Counts the writes, so that nobody writes over what they have not seen."""
     lease_until = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(_("due"), null=True)
+    """When a worker is to hand it over; of instant messages their senders see to that."""
+    claimed_until = models.DateTimeField(null=True)
+    """A queue has been told of it, and is not told again before."""
+    daytime = models.BooleanField(default=False)
+    """It may only be handed over when its recipient is likely to be awake."""
     gateway = models.CharField(max_length=ALIAS_LENGTH, blank=True)
     gateway_reference = models.CharField(max_length=REFERENCE_LENGTH, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
@@ -199,6 +211,11 @@ class Delivery(models.Model):
                 fields=["lease_until"],
                 condition=models.Q(lease_until__isnull=False),
                 name="instant_delivery_leased",
+            ),
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(due_at__isnull=False),
+                name="instant_delivery_due",
             ),
             models.Index(
                 fields=["expires_at"],

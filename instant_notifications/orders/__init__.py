@@ -1,9 +1,16 @@
-"""The public Python API: send one message now, and step in where one has gone astray.
+"""The public Python API: send one message now, or many later; step in where one has gone astray.
 
 The HTTP API, the commands and the console come through here too. ``docs/delivery.md`` tells what
 is promised.
 """
 
+from instant_notifications.orders.chains import (
+    Chain,
+    Planned,
+    cancel_order,
+    cancel_shipment,
+    read_order,
+)
 from instant_notifications.orders.instant import (
     DEFAULT_TIME_TO_LIVE,
     Draft,
@@ -23,17 +30,41 @@ from instant_notifications.orders.interventions import (
     resend,
     reveal,
 )
+from instant_notifications.orders.placing import (
+    NoticeDraft,
+    OrderDraft,
+    Placed,
+    PlacedShipment,
+    is_known_order,
+    place,
+)
+from instant_notifications.orders.regular import Email, Reminder, Sms, place_order
 
 __all__ = [
     "DEFAULT_TIME_TO_LIVE",
+    "Chain",
     "Draft",
+    "Email",
+    "NoticeDraft",
+    "OrderDraft",
+    "Placed",
+    "PlacedShipment",
+    "Planned",
+    "Reminder",
     "Revealed",
     "Sent",
+    "Sms",
     "cancel",
+    "cancel_order",
+    "cancel_shipment",
     "email_draft",
     "expire",
     "is_known",
+    "is_known_order",
     "match",
+    "place",
+    "place_order",
+    "read_order",
     "resend",
     "reveal",
     "send",

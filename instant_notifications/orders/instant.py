@@ -104,7 +104,7 @@ def send_sms(
     the three failures ``Rejected``, ``Unavailable``, ``OutcomeUnknown``.
     """
     creator = creator or settings.DEFAULT_CREATOR
-    checked = _check(
+    checked = check(
         to=(rules.mobile_number, to),
         body=(rules.sms_body, body),
         time_to_live=(rules.time_to_live, time_to_live),
@@ -145,7 +145,7 @@ def send_email(
     Without a ``time_to_live`` it may be handed over for as long as ``EMAIL_LIFETIME`` says.
     """
     creator = creator or settings.DEFAULT_CREATOR
-    checked = _check(
+    checked = check(
         to=(rules.email_address, to),
         subject=(rules.email_subject, subject),
         body=(rules.email_body, body),
@@ -172,7 +172,8 @@ def send_email(
     )
 
 
-def _check(**arguments: tuple[rules.Rule, object]) -> Mapping[str, Any]:
+def check(**arguments: tuple[rules.Rule, object]) -> Mapping[str, Any]:
+    """The arguments as their rules keep them; raises ``InvalidMessage`` with every broken rule."""
     checked, errors = {}, {}
     for name, (rule, value) in arguments.items():
         try:
@@ -360,22 +361,22 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
     """
     deadline = monotonic() + _patience()
     with _database_needed(OutcomeUnknown):
-        known = _known(draft)
-    if known is None:
+        earlier = _known(draft)
+    if earlier is None:
         raise otherwise
-    differs = _differs(draft, known)
+    other_content = differs(earlier, _fingerprints(draft))
     for pause in _pauses():
         with _database_needed(OutcomeUnknown):
-            delivery = _delivery_of(known)
+            delivery = _delivery_of(earlier)
             if delivery is None:
                 raise _Forgotten("The order is gone.")
             if delivery.handover == Handover.TAKEN:
-                _note_replay(known)
-                return sent_as(delivery, replayed=True, differs=differs)
+                _note_replay(earlier)
+                return sent_as(delivery, replayed=True, differs=other_content)
             with _failures_name(delivery):
                 attempt = _next_attempt(draft, delivery)
         if attempt:
-            return replace(_hand_over(*attempt), content_differs=differs)
+            return replace(_hand_over(*attempt), content_differs=other_content)
         if monotonic() >= deadline:
             with _failures_name(delivery):
                 raise StillUnderWay(retry_after=1)
@@ -397,38 +398,40 @@ def _pauses() -> Iterator[float]:
 
 
 def _known(draft: Draft) -> IdempotencyRecord | None:
+    return known(draft.creator, draft.channel, draft.idempotency_id)
+
+
+def known(creator: str, scope: str, key: str) -> IdempotencyRecord | None:
     records = IdempotencyRecord.objects.using(primary())
-    return records.filter(
-        creator=draft.creator, scope=draft.channel, key=draft.idempotency_id
-    ).first()
+    return records.filter(creator=creator, scope=scope, key=key).first()
 
 
-def _differs(draft: Draft, known: IdempotencyRecord) -> bool:
+def differs(record: IdempotencyRecord, fingerprints: Sequence[str]) -> bool:
     """Whether the id was used before with other content; in strict mode that is refused."""
-    if known.fingerprint in _fingerprints(draft):
+    if record.fingerprint in fingerprints:
         return False
-    logger.warning("idempotency content differs order=%s", known.order_id)
+    logger.warning("idempotency content differs order=%s", record.order_id)
     if settings.IDEMPOTENCY_MISMATCH == "reject":
         raise ContentMismatch
     return True
 
 
-def _note_replay(known: IdempotencyRecord) -> None:
+def _note_replay(record: IdempotencyRecord) -> None:
     """For the console; once a minute, and whatever goes wrong with it the answer goes out."""
-    now, noted_at = timezone.now(), known.repeated_at
+    now, noted_at = timezone.now(), record.repeated_at
     if noted_at is not None and now - noted_at < _REPLAYS_NOTED_EVERY:
         return
     records = IdempotencyRecord.objects.using(primary())
     try:
         with transaction.atomic(using=primary()):
-            records.filter(pk=known.pk, repeated_at=noted_at).update(repeated_at=now)
+            records.filter(pk=record.pk, repeated_at=noted_at).update(repeated_at=now)
     except (DatabaseError, InterfaceError) as error:
         place = privacy.place_of(error, frames=1)
-        logger.warning("replay not noted order=%s %s", known.order_id, place)
+        logger.warning("replay not noted order=%s %s", record.order_id, place)
 
 
-def _delivery_of(known: IdempotencyRecord) -> Delivery | None:
-    return Delivery.objects.as_recorded().filter(shipment__order_id=known.order_id).first()
+def _delivery_of(record: IdempotencyRecord) -> Delivery | None:
+    return Delivery.objects.as_recorded().filter(shipment__order_id=record.order_id).first()
 
 
 def _next_attempt(draft: Draft, delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from instant_notifications import receipts, record
+from instant_notifications import receipts, record, rules
 from instant_notifications.exceptions import NotAllowed
 from instant_notifications.history import storable
 from instant_notifications.models import Delivery, Intervention, UnmatchedReceipt, primary
@@ -51,7 +51,7 @@ def _again(matter: Matter) -> Draft:
         senders_reference=delivery.shipment.senders_reference,
         destination=delivery.destination or "",
         content=json.loads(delivery.content),
-        time_to_live=int(left.total_seconds()),
+        time_to_live=min(int(left.total_seconds()), rules.MAX_TIME_TO_LIVE),
         repeats_doubt=False,
     )
 

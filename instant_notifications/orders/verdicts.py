@@ -14,8 +14,14 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from instant_notifications import rules
-from instant_notifications.models import Delivery, Intervention, UnmatchedReceipt, primary
-from instant_notifications.statuses import STAGES, Channel, Handover, Stage, is_word_of
+from instant_notifications.models import (
+    Delivery,
+    Intervention,
+    StatusEvent,
+    UnmatchedReceipt,
+    primary,
+)
+from instant_notifications.statuses import STAGES, Cause, Channel, Handover, Stage, is_word_of
 
 
 class May(Enum):
@@ -73,13 +79,16 @@ def _with_signs() -> QuerySet[Delivery]:
     cancellations = Intervention.objects.filter(
         delivery=OuterRef("pk"), kind=Intervention.Kind.CANCEL
     )
+    of_callers = StatusEvent.objects.filter(delivery=OuterRef("pk"), cause=Cause.CALLER)
     return (
         Delivery.objects.using(primary())
         .select_related("shipment", "origin")
         .defer("content")
         .annotate(
             has_content=ExpressionWrapper(Q(content__isnull=False), BooleanField()),
-            was_cancelled=Exists(cancellations),
+            was_cancelled=ExpressionWrapper(
+                Exists(cancellations) | Exists(of_callers), BooleanField()
+            ),
         )
     )
 
@@ -190,6 +199,7 @@ _is_secret = _of_delivery(lambda delivery: delivery.secret)
 _is_being_sent = _of_delivery(lambda delivery: delivery.leased)
 _has_ended = _of_delivery(lambda delivery: delivery.completed_at is not None)
 _waits = _of_delivery(lambda delivery: delivery.unsent)
+_is_due_by_itself = _of_delivery(lambda delivery: delivery.unsent and delivery.due_at is not None)
 
 MISSING: Final = Verdict(May.NO, _("Its text or its recipient is not kept, or cannot be read."))
 _BUSY: Final = Verdict(May.NO, _("It is being sent at this moment."))
@@ -226,6 +236,12 @@ _RESEND: Final[Table] = (
     (
         _of_delivery(_was_cancelled),
         Verdict(May.IF_SURE, _("Somebody cancelled it: it was not to be sent.")),
+    ),
+    (
+        _is_due_by_itself,
+        Verdict(
+            May.YES, _("It waits to be sent by itself. A new one goes now, and this one never.")
+        ),
     ),
     (_waits, Verdict(May.YES, _("It was not sent. A repeat of the request will then be refused."))),
     (_always, Verdict(May.YES, _("It has failed. A new message is made of it."))),

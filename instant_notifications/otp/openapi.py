@@ -2,16 +2,19 @@
 
 from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 
 from instant_notifications.api.openapi import (
+    BODY_ANSWERS,
     CHALLENGE,
     COMMON_ANSWERS,
+    INVALID,
     Answers,
     ProblemAnswer,
     extend,
     header,
+    id_in_path,
     problem,
 )
 from instant_notifications.otp import api
@@ -35,14 +38,10 @@ class CodeProblemAnswer(ProblemAnswer):
     attemptsLeft = serializers.IntegerField(required=False)  # noqa: N815
 
 
-BODY_ANSWERS: Final[Answers] = {
-    **problem(413, "The request body is too large."),
-    **problem(415, "The request is not JSON."),
-}
 NOT_YOURS: Final = problem(404, "`NO_OTP_FOUND`: none of yours, or at its end.", CodeProblemAnswer)
 SENT_ANSWERS: Final[Answers] = {
     201: OpenApiResponse(ChallengeAnswer, "A code was sent, or may have been."),
-    **problem(400, "The request breaks a rule. All broken rules are listed."),
+    **INVALID,
     **COMMON_ANSWERS,
     **problem(403, "As elsewhere; or `IN-00006`: the recipient is kept out."),
     **problem(422, "`IN-00001`: refused for good. No code was sent."),
@@ -60,7 +59,7 @@ VERIFIED_ANSWERS: Final[Answers] = {
     ),
     **problem(429, "`TOO_MANY_ATTEMPTS`: it is void.", CodeProblemAnswer),
 }
-CHALLENGE_ID: Final = OpenApiParameter("challenge_id", {"type": "string", "format": "uuid"}, "path")
+CHALLENGE_ID: Final = id_in_path("challenge_id")
 RETRY_AFTER: Final = header("Retry-After", "Seconds to wait before asking again.", 429, 503, 504)
 
 

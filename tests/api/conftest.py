@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,40 @@ FEED = f"{API}future/shipment/feed"
 
 every_route = pytest.mark.parametrize("route", ROUTES, ids=str)
 
+SMS_TEXT = {"body": "Your tax return is ready.", "sender": "Skatt"}
+EMAIL_TEXT = {"subject": "Tax return", "body": "It is ready.", "contentType": "Plain"}
+BOTH_TEXTS = {"emailSettings": EMAIL_TEXT, "smsSettings": SMS_TEXT}
+RECIPIENTS: dict[str, dict[str, Any]] = {
+    "recipientEmail": {"emailAddress": "kari@example.com", "emailSettings": EMAIL_TEXT},
+    "recipientSms": {"phoneNumber": "+4799999999", "smsSettings": SMS_TEXT},
+    "recipientPerson": {"nationalIdentityNumber": "13854899999", **BOTH_TEXTS},
+    "recipientOrganization": {
+        "orgNumber": "312508729",
+        "channelSchema": "EmailAndSms",
+        **BOTH_TEXTS,
+    },
+    "recipientExternalIdentity": {
+        "externalIdentity": "urn:altinn:person:idporten-email:kari@example.com",
+        **BOTH_TEXTS,
+    },
+}
+
+
+def order(kind: str = "recipientEmail", **changes: Any) -> dict[str, Any]:
+    """A good request for a regular order; ``changes`` are members of the order itself."""
+    whom = {"recipient": {kind: RECIPIENTS[kind]}}
+    request = {"idempotencyId": "id-1", "sendersReference": "ref-1", **whom, **changes}
+    return {name: deepcopy(value) for name, value in request.items() if value is not ...}
+
+
+def reminder(kind: str = "recipientEmail", **changes: Any) -> dict[str, Any]:
+    """A good reminder for such an order."""
+    request = {"delayDays": 7, "recipient": {kind: RECIPIENTS[kind]}, **changes}
+    return {name: deepcopy(value) for name, value in request.items() if value is not ...}
+
+
+ORDER = Route("order", f"{API}future/orders", order, Channel.EMAIL)
+
 
 def post(client: APIClient, route: Route, request: Any = None, **headers: Any) -> Any:
     """POST a request (a good one by default); ``bytes`` go as they are."""
@@ -54,6 +89,11 @@ def shipment_path(answer: Any) -> str:
     body = answer.json()
     found = body.get("shipmentId") or body["notification"]["shipmentId"]
     return f"{API}future/shipment/{found}"
+
+
+def cancel_path(path: str) -> str:
+    """Where that order or that shipment is called off."""
+    return path.replace("future/shipment/", "orders/") + "/cancel"
 
 
 def standing(client: APIClient, answer: Any) -> tuple[str, str]:

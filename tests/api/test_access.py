@@ -32,9 +32,11 @@ from tests.api.conftest import (
     DEPRECATED,
     EMAIL,
     FEED,
+    ORDER,
     ROUTES,
     SMS,
     Route,
+    cancel_path,
     every_route,
     invalid,
     post,
@@ -51,25 +53,34 @@ pytestmark = pytest.mark.django_db
 Configure = Callable[..., None]
 Call = Callable[..., Any]
 
-SHIPMENT = f"{API}future/shipment/{uuid4()}"
+NOBODYS = "018f0000-0000-7000-8000-000000000000"
+SHIPMENT = f"{API}future/shipment/{NOBODYS}"
+NO_ORDER = f"{ORDER.path}/{NOBODYS}"
+CANCELLATIONS = (cancel_path(NO_ORDER), cancel_path(SHIPMENT))
 CALLS: dict[str, Call] = {
     **{
         f"{route} {kind}": lambda client, route=route, body=body, **headers: post(
             client, route, body, **headers
         )
-        for route in ROUTES
+        for route in (*ROUTES, ORDER)
         for kind, body in {"good": None, "invalid": b"{}", "not json": b"\xff"}.items()
     },
     **{
         f"{route} as text": lambda client, route=route, **headers: post(
             client, route, content_type="text/plain", **headers
         )
-        for route in ROUTES
+        for route in (*ROUTES, ORDER)
     },
     "shipment": lambda client, **headers: client.get(SHIPMENT, **headers),
     "shipment not a uuid": lambda client, **headers: client.get(
         f"{API}future/shipment/x", **headers
     ),
+    "order chain": lambda client, **headers: client.get(NO_ORDER, **headers),
+    "order chain not a uuid": lambda client, **headers: client.get(f"{ORDER.path}/x", **headers),
+    **{
+        f"cancel {path}": lambda client, path=path, **headers: client.put(path, **headers)
+        for path in (*CANCELLATIONS, f"{ORDER.path}/x/cancel", f"{API}orders/x/cancel")
+    },
     "feed": lambda client, **headers: client.get(FEED, **headers),
     "feed badly asked": lambda client, **headers: client.get(f"{FEED}?seq=x", **headers),
 }
@@ -228,7 +239,7 @@ def test_each_organisation_sees_its_own_feed(client_of: Any, stub: Any) -> None:
     assert client_of("nav").get(FEED).json() == []
 
 
-@every_route
+@pytest.mark.parametrize("route", [*ROUTES, ORDER], ids=str)
 def test_only_the_token_names_the_organisation(route: Route, client_of: Any, stub: Any) -> None:
     names = ("creator", "org", "organisation", "urn:altinn:org", "X-Organisation")
     request = route.request() | dict.fromkeys(names, "skd")
@@ -351,6 +362,11 @@ def test_the_hosts_rest_framework_settings_change_nothing(api: Any, stub: Any) -
     stub.do = fails(Unavailable)
     problem(post(api, DEPRECATED, DEPRECATED.request(idempotencyId="id-2")), 503, "NOT-00004")
     assert len(stub.seen) == 2
+    placed = post(api, ORDER)
+    assert placed.status_code == 201
+    assert api.get(placed["Location"]).json()["created"].endswith("Z")
+    assert api.put(cancel_path(placed["Location"])).status_code == 200
+    problem(api.get(NO_ORDER), 404, "NOT-00003")
 
 
 @pytest.mark.usefixtures("hostile_host")
@@ -440,13 +456,28 @@ def test_another_method_is_405(route: Route, method: str, api: Any, stub: Any) -
     assert rows_left() == []
 
 
-@pytest.mark.parametrize("path_", [SHIPMENT, FEED], ids=["shipment", "feed"])
+def test_an_order_is_only_posted(api: Any) -> None:
+    for method in ("get", "put", "patch", "delete", "options"):
+        answer = getattr(api, method)(ORDER.path)
+        problem(answer, 405)
+        assert "POST" in answer["Allow"]
+
+
+@pytest.mark.parametrize("path_", CANCELLATIONS, ids=["order", "shipment"])
+@pytest.mark.parametrize("method", ["get", "post", "patch", "delete", "options"])
+def test_what_cancels_is_only_put(path_: str, method: str, api: Any) -> None:
+    answer = getattr(api, method)(path_)
+    problem(answer, 405)
+    assert "PUT" in answer["Allow"]
+
+
+@pytest.mark.parametrize("path_", [SHIPMENT, FEED, NO_ORDER], ids=["shipment", "feed", "order"])
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
 def test_reading_is_all_that_can_be_done_there(path_: str, method: str, api: Any) -> None:
     problem(getattr(api, method)(path_), 405)
 
 
-@every_route
+@pytest.mark.parametrize("route", [*ROUTES, ORDER], ids=str)
 @pytest.mark.parametrize("checked_early", [True, False], ids=["middleware", "no middleware"])
 def test_a_forged_host_is_refused_before_anything_is_sent(
     route: Route, checked_early: bool, api: Any, stub: Any, settings: Any
@@ -465,10 +496,14 @@ def test_a_forged_host_is_refused_before_anything_is_sent(
     ("at", "call"),
     [
         *[("orders.send", CALLS[f"{route} good"]) for route in ROUTES],
+        ("orders.place", CALLS["order good"]),
+        ("orders.read_order", CALLS["order chain"]),
+        ("orders.cancel_order", CALLS[f"cancel {CANCELLATIONS[0]}"]),
+        ("orders.cancel_shipment", CALLS[f"cancel {CANCELLATIONS[1]}"]),
         ("feed.read_manifest", CALLS["shipment"]),
         ("feed.read_feed", CALLS["feed"]),
     ],
-    ids=["sms", "email", "deprecated", "shipment", "feed"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_bug_answers_a_trace_id_and_nothing_else(
     at: str, call: Call, api: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any

@@ -6,7 +6,7 @@ import pytest
 
 from instant_notifications.exceptions import Blocked, Unavailable
 from instant_notifications.models import Order, Refusals
-from tests.api.conftest import EMAIL, SMS, every_route, post, problem
+from tests.api.conftest import EMAIL, ORDER, ROUTES, SMS, post, problem
 from tests.outcomes import fails
 from tests.stub import take
 from tests.test_dispatch import statements
@@ -25,7 +25,7 @@ def two_a_minute(configure: Any, stub: Any) -> None:
 
 
 @pytest.mark.usefixtures("two_a_minute")
-@every_route
+@pytest.mark.parametrize("route", [*ROUTES, ORDER], ids=str)
 def test_past_the_limit_it_is_told_which_and_for_how_long(route: Any, api: Any) -> None:
     answers = [post(api, route, each) for each in requests(route, 3)]
     assert [answer.status_code for answer in answers] == [201, 201, 429]
@@ -50,9 +50,9 @@ def test_a_refused_request_leaves_no_order_and_its_id_free(
 @pytest.mark.usefixtures("two_a_minute")
 def test_each_organisation_has_its_own_and_all_routes_share_it(client_of: Any) -> None:
     ttd, skd = client_of("ttd"), client_of("skd")
-    for route, client in ((SMS, ttd), (EMAIL, ttd), (SMS, skd), (EMAIL, skd)):
+    for route, client in ((SMS, ttd), (ORDER, ttd), (SMS, skd), (EMAIL, skd)):
         assert post(client, route).status_code == 201
-    for route, client in ((SMS, ttd), (EMAIL, skd)):
+    for route, client in ((SMS, ttd), (EMAIL, ttd), (EMAIL, skd), (ORDER, skd)):
         problem(post(client, route, requests(route, 1, first=7)[0]), 429, "IN-00005")
 
 
@@ -66,6 +66,15 @@ def test_what_became_of_a_message_is_told_past_the_limit_too(api: Any, stub: Any
     stub.do = take
     assert post(api, SMS, second).status_code == 201
     assert not Refusals.objects.exists()
+
+
+@pytest.mark.usefixtures("two_a_minute")
+def test_what_was_ordered_is_told_past_the_limit_too(api: Any, stub: Any) -> None:
+    first, second, third = requests(ORDER, 3)
+    assert [post(api, ORDER, each).status_code for each in (first, second)] == [201, 201]
+    assert post(api, ORDER, first)["Idempotent-Replayed"] == "true"
+    problem(post(api, ORDER, third), 429, "IN-00005")
+    assert Order.objects.count() == 2
 
 
 @pytest.mark.usefixtures("two_a_minute")

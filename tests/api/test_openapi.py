@@ -9,11 +9,27 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import URLPattern
 
+from instant_notifications import contacts
 from instant_notifications.api.urls import urlpatterns
+from instant_notifications.contacts import Contact
 from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Receipt
 from instant_notifications.otp import api as codes
-from tests.api.conftest import DEPRECATED, EMAIL, FEED, SMS, every_route, post, shipment_path
+from tests.api.conftest import (
+    DEPRECATED,
+    EMAIL,
+    FEED,
+    ORDER,
+    RECIPIENTS,
+    ROUTES,
+    SMS,
+    cancel_path,
+    every_route,
+    order,
+    post,
+    reminder,
+    shipment_path,
+)
 from tests.conftest import API
 from tests.outcomes import fails, in_turn
 
@@ -22,16 +38,23 @@ pytest.importorskip("drf_spectacular", reason="the extra `openapi` is not instal
 import jsonschema
 from drf_spectacular.validation import validate_schema
 
+LATER = "2100-01-04T08:00:00Z"
 SEND_ANSWERS = {"200", "201", "409", "422", "429", "504"} | {
     *("400", "401", "403", "413", "415", "500", "503")
 }
 CODE_ANSWERS = {"201", "400", "401", "403", "422", "429", "500", "503", "504"}
 VERIFY_ANSWERS = {"200", "400", "401", "403", "404", "413", "415", "429", "500", "503"}
+PLACE_ANSWERS = SEND_ANSWERS - {"409", "504"}
+READ_ANSWERS = {"200", "401", "403", "404", "500", "503"}
 OPERATIONS = {
     ("/future/orders/instant/sms", "post"): SEND_ANSWERS,
     ("/future/orders/instant/email", "post"): SEND_ANSWERS,
     ("/future/orders/instant", "post"): SEND_ANSWERS,
-    ("/future/shipment/{shipment_id}", "get"): {"200", "401", "403", "404", "500", "503"},
+    ("/future/orders", "post"): PLACE_ANSWERS,
+    ("/future/orders/{order_id}", "get"): READ_ANSWERS,
+    ("/future/orders/{order_id}/cancel", "put"): READ_ANSWERS | {"409"},
+    ("/orders/{shipment_id}/cancel", "put"): READ_ANSWERS | {"409"},
+    ("/future/shipment/{shipment_id}", "get"): READ_ANSWERS,
     ("/future/shipment/feed", "get"): {"200", "400", "401", "403", "500", "503"},
     ("/otp/challenges", "post"): CODE_ANSWERS | {"413", "415"},
     ("/otp/challenges/{challenge_id}/resend", "post"): CODE_ANSWERS | {"404"},
@@ -78,11 +101,16 @@ SEND_HEADERS = {
 }
 
 
-@every_route
+every_order = pytest.mark.parametrize("route", [*ROUTES, ORDER], ids=str)
+
+
+@every_order
 def test_the_headers_a_caller_reads_are_documented(route: Any, document: dict[str, Any]) -> None:
     answers = document["paths"][route.path.replace(API, "/")]["post"]["responses"]
     more = {"Deprecation", "Link"} if route is DEPRECATED else set()
-    for status, names in SEND_HEADERS.items():
+    known = {status: names for status, names in SEND_HEADERS.items() if status in answers}
+    assert {"200", "201", "429", "503"} <= set(known)
+    for status, names in known.items():
         assert set(answers[status].get("headers", {})) >= names | more, status
 
 
@@ -127,7 +155,7 @@ def examples(document: dict[str, Any], path: str) -> tuple[dict[str, Any], list[
     return schema(document, content["schema"]), [e["value"] for e in content["examples"].values()]
 
 
-@every_route
+@every_order
 def test_the_examples_fit_their_own_schema(route: Any, document: dict[str, Any]) -> None:
     expected, values = examples(document, route.path.replace(API, "/"))
     assert values
@@ -142,6 +170,59 @@ def test_the_examples_can_be_sent(
 ) -> None:
     for value in examples(document, route.path.replace(API, "/"))[1]:
         assert post(api, route, value).status_code == 201
+
+
+@pytest.mark.django_db
+def test_the_examples_of_orders_can_be_placed(
+    document: dict[str, Any], api: Any, stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = Contact(phone_numbers=["+4799999999"], email_addresses=["kari@example.com"])
+    monkeypatch.setattr(contacts, "look_up", lambda them: dict.fromkeys(them, everybody))
+    _, values = examples(document, "/future/orders")
+    assert [post(api, ORDER, value).status_code for value in values] == [201] * len(values)
+    assert len(values) > 1
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        *[order(kind) for kind in RECIPIENTS],
+        order(reminders=[reminder(), reminder(delayDays=..., requestedSendTime=LATER)]),
+        order(recipient={"recipientSms": RECIPIENTS["recipientSms"], "x": 1}, y=2),
+        order(dialogportenAssociation={"dialogId": "d"}, conditionEndpoint="https://example.com"),
+    ],
+    ids=str,
+)
+def test_the_schema_of_orders_takes_what_the_route_takes(
+    good: Any, document: dict[str, Any]
+) -> None:
+    jsonschema.validate(good, examples(document, "/future/orders")[0])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        order(recipient={}),
+        order(recipient={name: RECIPIENTS[name] for name in ("recipientSms", "recipientEmail")}),
+        order(recipient={"recipientFax": {}}),
+        order(recipient={"recipientPerson": {"nationalIdentityNumber": "1"}}),
+        order(recipient={"recipientOrganization": {"orgNumber": "312508729"}}),
+        order(reminders=[reminder()] * 101),
+        order(reminders=[reminder(delayDays=...)]),
+        order(reminders=[reminder(requestedSendTime=LATER)]),
+        order(reminders=[reminder(delayDays=0)]),
+        order(reminders=[reminder(recipient=...)]),
+        order(reminders={}),
+        order(idempotencyId=...),
+    ],
+    ids=str,
+)
+def test_the_schema_of_orders_refuses_what_the_route_refuses(
+    bad: Any, document: dict[str, Any]
+) -> None:
+    expected, _ = examples(document, "/future/orders")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(bad, expected)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +278,45 @@ def test_real_answers_are_as_documented(document: dict[str, Any], api: Any, stub
     ]
     statuses = [answer.status_code for *_, answer in answers]
     assert statuses == [201, 200, 422, 503, 504, 400, 415, 200, 404, 200, 401, 400]
+    as_documented(document, answers)
+
+
+@pytest.mark.django_db
+def test_real_answers_about_orders_are_as_documented(
+    document: dict[str, Any], api: Any, stub: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    request = order(
+        dialogportenAssociation={"dialogId": "d"}, requestedSendTime=LATER, reminders=[reminder()]
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        sent = post(api, ORDER, order(idempotencyId="now"))
+    placed = post(api, ORDER, request)
+    chain, shipment = placed["Location"], shipment_path(placed)
+    place, read = ("/future/orders", "post"), ("/future/orders/{order_id}", "get")
+    cancel = ("/future/orders/{order_id}/cancel", "put")
+    cancel_one = ("/orders/{shipment_id}/cancel", "put")
+    answers = [
+        (*place, sent),
+        (*place, placed),
+        (*place, post(api, ORDER, request)),
+        (*place, post(api, ORDER, order("recipientPerson", idempotencyId="missing"))),
+        (*place, post(api, ORDER, {})),
+        (*place, post(api, ORDER, content_type="text/plain")),
+        (*read, api.get(chain)),
+        (*read, api.get(sent["Location"])),
+        (*read, api.get(f"{chain}x")),
+        (*cancel_one, api.put(cancel_path(shipment))),
+        (*cancel_one, api.put(cancel_path(f"{shipment}x"))),
+        (*cancel, api.put(cancel_path(chain))),
+        (*cancel, api.put(cancel_path(sent["Location"]))),
+        (*cancel, Client().put(cancel_path(chain))),
+    ]
+    statuses = [answer.status_code for *_, answer in answers]
+    assert statuses == [201, 201, 200, 422, 400, 415, 200, 200, 404, 200, 404, 200, 409, 401]
+    as_documented(document, answers)
+
+
+def as_documented(document: dict[str, Any], answers: list[tuple[str, str, Any]]) -> None:
     for path, method, answer in answers:
         documented = document["paths"][path][method]["responses"][str(answer.status_code)]
         ((content_type, content),) = documented["content"].items()

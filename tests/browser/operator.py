@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.urls import reverse
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support import expected_conditions as expect
 from selenium.webdriver.support.wait import WebDriverWait
 
 PICTURES: Final = Path(
@@ -34,7 +33,8 @@ class Operator:
         self.root = root
         self.requests = requests
         """All that has been asked of the server."""
-        self.wait = WebDriverWait(chrome, 30)
+        self.wait = WebDriverWait(chrome, 30, ignored_exceptions=[WebDriverException])
+        """While a page gives way to the next, the driver may fail in ways of its own."""
         self.look_at_width(1200)
 
     def take(self, session: str) -> None:
@@ -157,9 +157,13 @@ class Operator:
         return found[names.index(name)]
 
     def _to_the_next_page(self, act: Any) -> None:
-        here = self.chrome.find_element(By.TAG_NAME, "html")
+        here = self._page()
         act()
-        self.wait.until(expect.staleness_of(here))
+        self.wait.until(lambda _: self._page() != here)
+
+    def _page(self) -> str:
+        """What this load of the page is called, also if it is of the same address as before."""
+        return str(self._do("Page.getFrameTree")["frameTree"]["frame"]["loaderId"])
 
     def _do(self, command: str, **parameters: Any) -> Any:
         return self.chrome.execute_cdp_cmd(command, parameters)

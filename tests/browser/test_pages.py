@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import pytest
 from axe_core_python.selenium import Axe
+from django.db.models import Count
 from django.utils import timezone
 from selenium.webdriver.common.by import By
 
 from example_project import traffic
-from instant_notifications.models import Delivery, Shipment, UnmatchedReceipt
-from instant_notifications.statuses import Handover
+from instant_notifications.models import Delivery, Plan, Shipment, UnmatchedReceipt
+from instant_notifications.statuses import Ended, Handover
 from tests.browser.operator import Operator
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,13 +34,21 @@ def pages() -> dict[str, tuple[object, ...]]:
         "list": ("shipment_changelist",),
         "story": ("shipment_change", Shipment.objects.latest("pk").pk),
         "story-in-doubt": ("shipment_change", in_doubt.shipment_id),
+        **{f"story-{ended or 'waiting'}": _story_of(ended) for ended in ("", *Ended)},
         "test-message": ("shipment_test",),
         "gateways": ("gatewaystate_changelist",),
         "receipts": ("unmatchedreceipt_changelist",),
         "match": ("unmatchedreceipt_match", UnmatchedReceipt.objects.latest("pk").pk),
+        "contacts": ("contactentry_changelist",),
         "interventions": ("intervention_changelist",),
         "phone": ("simulator_simulatedmessage_changelist",),
     }
+
+
+def _story_of(ended: str) -> tuple[object, ...]:
+    """Of a shipment whose plan has ended so; the one that has most to tell."""
+    plans = Plan.objects.filter(ended=ended).annotate(messages=Count("shipment__deliveries"))
+    return "shipment_change", plans.order_by("-messages", "pk")[0].pk
 
 
 @pytest.mark.usefixtures("day")
@@ -62,9 +71,10 @@ def _faults(operator: Operator) -> Iterator[str]:
         each.click()
     for rule in Axe().run(operator.chrome)["violations"]:
         yield from (f"{rule['id']}: {node['html']}" for node in rule["nodes"])
-    # Django writes the ids of its lists without one.
+    # Django writes what names a row of its lists without one.
     yield from (
-        f"no scope: {each.text}" for each in operator.elements("th:not([scope], .field-id)")
+        f"no scope: {each.text}"
+        for each in operator.elements("th:not([scope], #result_list tbody th)")
     )
     width = operator.chrome.execute_script("return document.documentElement.scrollWidth")
     if width > 400:

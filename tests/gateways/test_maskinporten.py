@@ -86,9 +86,11 @@ def patience(reply: Any) -> float:
 
 
 def slowly(seconds: float, reply: bytes) -> Talk:
+    """And then hangs up, as it says, or the next request might still come by this connection."""
+
     def talk(server: Server, connection: socket.socket) -> None:
         server.wait(seconds)
-        connection.sendall(reply)
+        connection.sendall(reply.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
 
     return talk
 

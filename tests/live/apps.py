@@ -1,11 +1,13 @@
 """Halts a worker at a chosen place, so that a test can kill it exactly there.
 
 A message halts at the place that its recipient's local part names. Comparisons of one-time codes
-leave a file each, so that they can be counted over all workers. The package knows nothing of this:
-its functions are wrapped.
+leave a file each, so that they can be counted over all workers. What was certainly not sent is
+tried again after ``RETRY_AFTER`` seconds; a queue is told of at most ``MOST_IN_QUEUE`` rows. The
+package knows nothing of this: its functions are wrapped.
 """
 
 import os
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from threading import Event
@@ -31,6 +33,10 @@ class Halting(AppConfig):
             _wrap(Path(directory))
         if directory := os.environ.get("NOTE_COMPARISONS_IN"):
             _note_comparisons(Path(directory))
+        if seconds := os.environ.get("RETRY_AFTER"):
+            _retry_after(timedelta(seconds=float(seconds)))
+        if number := os.environ.get("MOST_IN_QUEUE"):
+            _keep_queues_short(int(number))
 
 
 def _wrap(directory: Path) -> None:
@@ -79,3 +85,15 @@ def _note_comparisons(directory: Path) -> None:
         return is_it(*args, **named)
 
     codes.is_it = noted
+
+
+def _retry_after(pause: timedelta) -> None:
+    from instant_notifications import dispatch
+
+    dispatch.RETRIES = (pause,)  # type: ignore[misc]
+
+
+def _keep_queues_short(most: int) -> None:
+    from instant_notifications.planning import claims
+
+    claims.MOST_IN_QUEUE = most  # type: ignore[misc]

@@ -1,11 +1,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import connections
 
 from tests import smtp
 from tests.live import harness
-from tests.live.harness import SECRET_KEY, Database, Service, manage
+from tests.live.harness import LIVE, SECRET_KEY, Database, Service, manage
 from tests.smtp import MailServer
 
 Serve = Callable[..., Service]
@@ -26,6 +28,17 @@ def token(template: Database) -> str:
 def database(template: Database, tmp_path: Path) -> Iterator[Database]:
     with harness.copy_of(template, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def window(database: Database, django_db_blocker: Any) -> Iterator[str]:
+    """The alias by which this process looks into the database of the others."""
+    default = connections["default"]
+    connections[LIVE] = type(default)({**default.settings_dict, "NAME": database.name}, LIVE)
+    with django_db_blocker.unblock():
+        yield LIVE
+        connections[LIVE].close()
+    del connections[LIVE]
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ from tests.smtp import free_port
 ROOT: Final = Path(__file__).parent.parent.parent
 API: Final = "/notifications/api/v1/"
 SECRET_KEY: Final = "only-for-the-live-tests-0123456789abcdefghijklmnop"
+LIVE: Final = "live"
+"""The alias of a test's window into the database of its processes."""
 ON_SQLITE: Final = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
 PATIENCE: Final = 60.0
 """Seconds before a test gives up on something that a quiet machine does at once."""

@@ -34,6 +34,7 @@ from instant_notifications.models import (
 from tests.live import harness
 from tests.live.conftest import Serve
 from tests.live.harness import (
+    LIVE,
     ON_SQLITE,
     PATIENCE,
     ROOT,
@@ -48,7 +49,6 @@ from tests.live.harness import (
 
 EXPIRE: Final = "expire_notifications"
 PURGE: Final = "purge_notifications"
-LIVE: Final = "live"
 OLD: Final = timedelta(days=200)
 BATCH: Final = 20
 STEP: Final = upkeep.SMALL_STEP if ON_SQLITE else BATCH
@@ -131,15 +131,9 @@ def environment_of(database: Database, **changes: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def fill(database: Database, django_db_blocker: Any) -> Iterator[Fill]:
-    """A window into the commands' database, and what makes it full of old messages."""
-    default = connections["default"]
-    window = type(default)({**default.settings_dict, "NAME": database.name}, LIVE)
-    connections[LIVE] = window
-    with django_db_blocker.unblock():
-        yield old_messages
-        window.close()
-    del connections[LIVE]
+def fill(window: str) -> Fill:
+    """Makes the commands' database full of old messages."""
+    return old_messages
 
 
 def old_messages(number: int, *handovers: str) -> None:

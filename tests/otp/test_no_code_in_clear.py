@@ -178,7 +178,7 @@ def breaks(*args: Any, **named: Any) -> Any:
     [
         (orders, "send_sms"),
         (instant, "_reserve"),
-        (instant, "_check"),
+        (instant, "check"),
         (texts, "render_to_string"),
         (challenges, "_make_good"),
         (codes, "hashed"),

@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from example_project import traffic
-from instant_notifications import tokens
+from instant_notifications import recipients, tokens
 from instant_notifications.models import Delivery, Organisation
-from instant_notifications.orders import send_sms
+from instant_notifications.orders import Email, Reminder, place_order, read_order, send_sms
 from instant_notifications.statuses import is_final
 
 ORGANISATION = "ttd"
@@ -26,6 +26,12 @@ SMS = (
 EMAIL = (
     '{"idempotencyId": "email-\'$(date +%s)\'", "recipientEmail": {"emailAddress":'
     ' "kari@example.com", "emailSettings": {"subject": "Your code", "body": "It is 123456"}}}'
+)
+ORDER = (
+    '{"idempotencyId": "order-\'$(date +%s)\'", "recipient": {"recipientSms": {"phoneNumber":'
+    ' "+4799999999", "smsSettings": {"body": "Bring your papers.", "sendingTimePolicy":'
+    ' "Daytime"}}}, "reminders": [{"delayDays": 1, "recipient": {"recipientSms": {"phoneNumber":'
+    ' "+4799999999", "smsSettings": {"body": "Do not forget."}}}}]}'
 )
 
 
@@ -45,6 +51,7 @@ class Command(BaseCommand):
         if not no_traffic:
             self._fill()
         shipment_id = self._send()
+        self._place_order()
         self._show_how_to_go_on(f"http://127.0.0.1:{port}", shipment_id)
 
     def _fill(self) -> None:
@@ -74,6 +81,20 @@ class Command(BaseCommand):
             seen = now
         return str(sent.shipment_id)
 
+    def _place_order(self) -> None:
+        self._title("A regular order: an e-mail now, a reminder in a week")
+        reminder = Reminder(days=7, email=Email("Your appointment", "It is tomorrow."))
+        placed = place_order(
+            recipients.mailbox("ola@example.com"),
+            email=Email("Your appointment", "It is on Thursday next week."),
+            reminders=[reminder],
+            creator=ORGANISATION,
+        )
+        chain = read_order(ORGANISATION, placed.order_id)
+        for each in (*chain.notifications, *chain.reminders) if chain else ():
+            day = timezone.localtime(each.requested_at).date()
+            self.stdout.write(f"  {each.report.status:16} {each.report.shipment.type} of {day}")
+
     def _show_how_to_go_on(self, address: str, shipment_id: str) -> None:
         api = f"{address}/notifications/api/v1"
         self._title("Try it in another terminal")
@@ -83,6 +104,10 @@ class Command(BaseCommand):
                 f'curl -sS {api}/future/orders/instant/{path} -H "Authorization: Bearer $TOKEN"'
                 f" -H 'Content-Type: application/json' -d '{body}'\n\n"
             )
+        self.stdout.write(
+            f'curl -sS {api}/future/orders -H "Authorization: Bearer $TOKEN"'
+            f" -H 'Content-Type: application/json' -d '{ORDER}'\n\n"
+        )
         for path in (shipment_id, "feed"):
             self.stdout.write(
                 f'curl -sS {api}/future/shipment/{path} -H "Authorization: Bearer $TOKEN"\n\n'
@@ -92,7 +117,8 @@ class Command(BaseCommand):
         self.stdout.write(f"  Console         {address}/admin/   login {LOGIN} / {LOGIN}")
         self.stdout.write(f"  Codes           {address}/codes/   type a number, get a code")
         self.stdout.write("  Messages        .venv/bin/python manage.py simulator_inbox")
-        self.stdout.write("  Expiry          .venv/bin/python manage.py expire_notifications\n\n")
+        self.stdout.write("  Expiry          .venv/bin/python manage.py expire_notifications")
+        self.stdout.write("  What falls due  .venv/bin/python manage.py process_due_orders\n\n")
 
     def _title(self, text: str) -> None:
         self.stdout.write(self.style.MIGRATE_HEADING(f"\n{text}"))

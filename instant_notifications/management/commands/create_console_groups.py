@@ -14,6 +14,7 @@ APPS: Final = ("instant_notifications", SIMULATOR, CODES)
 
 VIEWER: Final = {
     "view_challenge",
+    "view_contactentry",
     "view_figures",
     "view_gatewaystate",
     "view_hold",
