@@ -2,8 +2,11 @@
 #             TRAFFIC=no leaves the day of demo traffic out
 # make test   set everything up, run the tests on SQLite, PostgreSQL and MariaDB where they answer
 # make setup  only the environment, in .venv
-# make bench  measure against the floor
+# make chaos  everything goes wrong for 150 seconds (CHAOS_SECONDS) on PostgreSQL, then on SQLite
+# make bench  measure against the goals of docs/performance.md
 # make coverage  which lines the tests reach (without those that need real servers)
+# make docs   the documentation as a site, in .artifacts/site
+# make pictures  take the documentation's pictures of the console anew (needs chromium)
 # make lint   style, types and import contracts
 # make messages  bring the catalogues of translations up to date (needs gettext)
 
@@ -12,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test coverage setup bench lint messages clean
+.PHONY: run test chaos coverage setup bench lint docs pictures messages clean
 .DEFAULT_GOAL := run
 
 # Two gateways, so that the console shows what happens when one is switched off.
@@ -24,6 +27,13 @@ run: setup
 
 test: setup
 	@$(BIN)/python -m tests
+
+# A campaign has a PostgreSQL server of its own; the addresses only say which kind of database.
+chaos: export CHAOS_SECONDS ?= 150
+chaos: setup
+	@failed=0; for url in postgres://127.0.0.1/postgres sqlite://:memory:; do \
+	  DATABASE_URL=$$url $(BIN)/python -m pytest -q -s tests/live/chaos || failed=1; \
+	done; exit $$failed
 
 coverage: setup
 	@$(BIN)/coverage run -m pytest -q --ignore tests/live --ignore tests/browser
@@ -37,6 +47,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	@$(BIN)/mkdocs build
+
+pictures: setup
+	@$(BIN)/pytest -q tests/browser/test_pages.py tests/browser/test_codes.py -k "every_page or styled"
+	@cp .artifacts/screenshots/docs/*.png docs/pictures/
 
 # The console has one catalogue, with what it says of codes; those who get a code have their own.
 messages: setup
@@ -54,4 +71,4 @@ $(READY): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv .tox .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache db.sqlite3*
+	rm -rf .venv .tox build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache db.sqlite3*

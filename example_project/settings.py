@@ -8,7 +8,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-LOCAL_SECRET_KEY = "insecure-for-local-use-only-0123456789abcdefghij"  # noqa: S105
+LOCAL_SECRET_KEY = "insecure-for-local-use-only-0123456789abcdefghij"  # noqa: S105 (DEBUG only)
 
 env = environ.Env()
 
@@ -19,6 +19,13 @@ if not DEBUG and SECRET_KEY == LOCAL_SECRET_KEY:
         "Set SECRET_KEY: with DEBUG=false the key that everybody can read is refused."
     )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "testserver"])
+
+# Behind a proxy that ends TLS and writes this header itself, whatever a caller has written there.
+if env.bool("BEHIND_TLS", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -81,6 +88,9 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "pool": {"min_size": 1, "max_size": 8, "timeout": 3},
     }
 
+# Nothing is generated from the document of the API, so its enums need no names of their own.
+SPECTACULAR_SETTINGS: dict[str, list[str]] = {"POSTPROCESSING_HOOKS": []}
+
 STATIC_URL = "static/"
 USE_TZ = True
 TIME_ZONE = "Europe/Oslo"
@@ -131,6 +141,8 @@ INSTANT_NOTIFICATIONS = {
     "WAIT_FOR_DUPLICATE": env.float("WAIT_FOR_DUPLICATE", default=None),
     "DEFAULT_SMS_SENDER": "Altinn",
     "TOKEN_SIGNING_KEY": SECRET_KEY,
+    "ENCRYPTION_KEYS": env.list("ENCRYPTION_KEYS", default=[]),
+    "OTP_COUNTRIES": env.list("OTP_COUNTRIES", default=None),
 }
 
 # Another service with Altinn's API, for example a second copy of this project, that sends for us.

@@ -1,3 +1,3 @@
 """Send one time-critical SMS or e-mail now, exactly once, and know what became of it."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0"

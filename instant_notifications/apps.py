@@ -14,6 +14,8 @@ class InstantNotificationsConfig(AppConfig):
 
         if find_spec("anymail"):
             _listen_to_anymail()
+        if find_spec("prometheus_client"):
+            from instant_notifications import metrics  # noqa: F401 (registers the gauges)
 
 
 def _listen_to_anymail() -> None:

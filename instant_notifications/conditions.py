@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from instant_notifications import http, privacy
+from instant_notifications import http, privacy, telemetry
 from instant_notifications.conf import settings
 
 logger = logging.getLogger("instant_notifications")
@@ -40,14 +40,16 @@ def ask(url: str, *, for_: object = "") -> bool | None:
     ``for_`` is what the log calls the asker: it never has the address, nor the host.
     """
     try:
-        met = _said(_fetch(url))
+        with telemetry.span("condition", asker=for_) as told:
+            met = _said(_fetch(url))
+            told.tell(outcome="met" if met else "not met")
     except _Inconclusive as why:
-        logger.info("condition of %s: inconclusive, %s", for_, why)
+        logger.info("condition inconclusive asker=%s reason=%s", for_, why)
         return None
     except Exception as error:  # noqa: BLE001 (a message must not wait for our mistake)
-        logger.warning("condition of %s: %s", for_, privacy.place_of(error))
+        logger.warning("condition failed asker=%s error=%s", for_, privacy.place_of(error))
         return None
-    logger.info("condition of %s: %s", for_, "met" if met else "not met")
+    logger.info("condition answered asker=%s met=%s", for_, met)
     return met
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from instant_notifications import privacy, windows
+from instant_notifications import privacy, telemetry, windows
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.history import Change
@@ -51,9 +51,22 @@ def hand_over(delivery: Delivery, route: Sequence[str]) -> Delivery:
     """
     walk = Walk(delivery, route)
     try:
-        return _hand_over(delivery, walk)
+        with telemetry.span("hand_over", **_facts(delivery)) as told:
+            recorded = _hand_over(delivery, walk)
+            told.tell(outcome=recorded.status)
+            return recorded
     finally:
         walk.tell_health()
+
+
+def _facts(delivery: Delivery) -> dict[str, object]:
+    return {
+        "channel": delivery.channel,
+        "creator": delivery.shipment.creator,
+        "delivery": delivery.pk,
+        "shipment": delivery.shipment_id,
+        "attempt": delivery.attempts,
+    }
 
 
 def _hand_over(delivery: Delivery, walk: Walk) -> Delivery:
@@ -91,7 +104,7 @@ def _with_early_receipts(delivery: Delivery) -> Delivery:
     try:
         return match_kept_receipts(delivery)
     except Exception as error:  # noqa: BLE001 (the hand-over is done, whatever happens now)
-        logger.warning("receipts wait delivery=%s %s", delivery.pk, privacy.place_of(error))
+        logger.warning("receipts wait delivery=%s error=%s", delivery.pk, privacy.place_of(error))
         return delivery
 
 
@@ -133,10 +146,11 @@ def _record(delivery: Delivery, change: Change) -> Delivery:
     give_up = monotonic() + RECORD_PATIENCE
     for pause in (*RECORD_PAUSES, None):
         try:
-            return record_status(delivery, change)
+            with telemetry.span("record"):
+                return record_status(delivery, change)
         except (InterfaceError, OperationalError) as error:
             logger.warning(
-                "outcome not recorded yet delivery=%s %s", delivery.pk, type(error).__name__
+                "outcome not recorded yet delivery=%s error=%s", delivery.pk, type(error).__name__
             )
             connections[primary()].close()
             if pause is None or monotonic() > give_up:
@@ -144,7 +158,7 @@ def _record(delivery: Delivery, change: Change) -> Delivery:
             sleep(pause)
         except Exception as error:  # noqa: BLE001 (it may have left, so nothing else may escape)
             logger.error(  # noqa: TRY400
-                "outcome not recorded delivery=%s %s", delivery.pk, privacy.place_of(error)
+                "outcome not recorded delivery=%s error=%s", delivery.pk, privacy.place_of(error)
             )
             break
     raise OutcomeUnknown("the outcome could not be recorded")

@@ -1,17 +1,28 @@
 """How messages stand: the manifest of one shipment, and each organisation's numbered feed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import F, Prefetch, QuerySet, Subquery
+from django.db import connections
+from django.db.models import F, Prefetch, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from instant_notifications.conf import settings
-from instant_notifications.models import Delivery, FeedEntry, Organisation, Plan, Shipment, primary
+from instant_notifications.models import (
+    Delivery,
+    FeedEntry,
+    Organisation,
+    Plan,
+    Shipment,
+    insert,
+    insert_for_each,
+    primary,
+)
 from instant_notifications.statuses import Channel, Ended, Handover, OrderStatus, ShipmentType
 
 
@@ -55,114 +66,215 @@ ENDS: Final[Mapping[Ended, OrderStatus]] = {
 """An order's last word."""
 
 
-def tell(changed: Sequence[Delivery], now: datetime) -> None:
+@dataclass(slots=True)
+class Shipped:
+    """A delivery, and the shipment that it belongs to."""
+
+    delivery_id: UUID
+    shipment_id: UUID
+    creator: str
+    type: str
+
+
+Told = tuple[Delivery, Sequence[Shipped]]
+"""A delivery as it stands, and whose news that is: those that stand like it, or its alone."""
+
+
+def tell(changed: Sequence[Told], now: datetime) -> None:
     """Add what has become of each delivery's order, if its creator is to hear of it.
 
     The counters' rows are locked here, last in the transaction and always in the same order, so
     that numbers are dense and given in commit order.
     """
-    heard = [each for each in changed if each.completed_at or settings.FEED == "every"]
-    families = _families(heard)
-    entries = (_entry(each, families[each.shipment_id], now) for each in heard)
-    _store([entry for entry in entries if entry])
+    every = settings.FEED == "every"
+    heard = [each for each in changed if each[0].completed_at or every]
+    news = [*_news_of_instant(heard, now), *_news_of_regular(heard, now)]
+    _store([each for each in news if every or each.entry.status in ENDS.values()])
 
 
 def tell_ended(shipments: Iterable[Shipment], ended: Ended, now: datetime) -> None:
     """Add that these have come to their end before there was anything to hand over."""
     _store(
         [
-            FeedEntry(
-                creator=shipment.creator,
-                shipment=shipment,
-                delivery_id=shipment.pk,
-                revision=0,
-                status=ENDS[ended],
-                at=now,
-                recipients=[],
+            _News(
+                FeedEntry(
+                    creator=shipment.creator,
+                    shipment=shipment,
+                    delivery_id=shipment.pk,
+                    revision=0,
+                    status=ENDS[ended],
+                    at=now,
+                    recipients=[],
+                )
             )
             for shipment in shipments
         ]
     )
 
 
-def _store(entries: Sequence[FeedEntry]) -> None:
+@dataclass(frozen=True, slots=True)
+class _News:
+    """An entry, still without its number; or what the entries of several deliveries share."""
+
+    entry: FeedEntry
+    delivery_ids: Sequence[UUID] = ()
+
+    @property
+    def quantity(self) -> int:
+        return len(self.delivery_ids) or 1
+
+
+def _store(news: Sequence[_News]) -> None:
     """Numbered, and so the last thing that is done in a transaction."""
-    by_creator: defaultdict[str, list[FeedEntry]] = defaultdict(list)
-    for entry in entries:
-        by_creator[entry.creator].append(entry)
+    by_creator: defaultdict[str, list[_News]] = defaultdict(list)
+    for each in news:
+        by_creator[each.entry.creator].append(each)
     for creator in sorted(by_creator):
         theirs = by_creator[creator]
-        last = _count_up(creator, len(theirs))
-        for place, entry in enumerate(reversed(theirs)):
-            entry.sequence_number = last - place if place else last
-    FeedEntry.objects.using(primary()).bulk_create(entries)
+        last = _count_up(creator, sum(each.quantity for each in theirs))
+        for each in reversed(theirs):
+            each.entry.sequence_number = last
+            last -= each.quantity
+    entries = [each.entry for each in news if not each.delivery_ids]
+    if len(entries) > 1:
+        FeedEntry.objects.using(primary()).bulk_create(entries)
+    else:
+        insert(*entries)
+    for each in news:
+        if each.delivery_ids:
+            _store_for_each(each.entry, each.delivery_ids)
 
 
-@dataclass(slots=True)
-class _Family:
-    """All deliveries of a shipment, and how its planning has ended."""
+def _store_for_each(entry: FeedEntry, delivery_ids: Sequence[UUID]) -> None:
+    """What these deliveries' entries share is known, and the number of the last."""
+    number: Any = entry.sequence_number
+    if len(delivery_ids) > 1:
+        number = number - len(delivery_ids) + Window(RowNumber(), order_by="pk")
+    insert_for_each(
+        Delivery.objects.using(primary()).filter(pk__in=delivery_ids),
+        FeedEntry,
+        creator=entry.creator,
+        sequence_number=number,
+        shipment=F("shipment"),
+        delivery_id=F("pk"),
+        revision=F("revision"),
+        status=entry.status,
+        at=entry.at,
+        recipients=entry.recipients,
+    )
 
-    deliveries: list[Delivery]
-    ended: Ended = Ended.PLANNED
+
+def _news_of_instant(heard: Iterable[Told], now: datetime) -> Iterator[_News]:
+    """An instant shipment has one delivery, so that those that stand alike make like entries."""
+    for delivery, whose in heard:
+        status, recipients = order_status([delivery], None), [_noted(delivery)]
+        if not whose and delivery.shipment.type == ShipmentType.INSTANT:
+            yield _News(_entry(delivery, delivery.shipment.creator, status, recipients, now))
+        for creator, delivery_ids in _instant_ones(whose).items():
+            shared = FeedEntry(creator=creator, status=status, at=now, recipients=recipients)
+            yield _News(shared, delivery_ids)
 
 
-def _entry(delivery: Delivery, family: _Family, now: datetime) -> FeedEntry | None:
-    """What the feed is to say, still without its number."""
-    status = order_status(family.deliveries, None, family.ended)
-    if status not in ENDS.values() and settings.FEED != "every":
-        return None
+def _instant_ones(whose: Iterable[Shipped]) -> Mapping[str, Sequence[UUID]]:
+    by_creator: defaultdict[str, list[UUID]] = defaultdict(list)
+    for each in whose:
+        if each.type == ShipmentType.INSTANT:
+            by_creator[each.creator].append(each.delivery_id)
+    return by_creator
+
+
+def _news_of_regular(heard: Iterable[Told], now: datetime) -> Iterator[_News]:
+    """Of each with all deliveries of its shipment, and with how its planning has ended.
+
+    The last two to come to their end must not miss each other, hence the lock; what holds is read
+    once it is ours.
+    """
+    regular = [
+        each
+        for delivery, whose in heard
+        for each in whose or [_shipped(delivery)]
+        if each.type != ShipmentType.INSTANT
+    ]
+    families = _families({each.shipment_id for each in regular}) if regular else {}
+    for each in regular:
+        family = families[each.shipment_id]
+        delivery = family[each.delivery_id]
+        status = order_status(family.values(), None, Ended(delivery.planned or Ended.PLANNED))
+        recipients = [_noted(one, delivery) for one in sorted(family.values(), key=_place)]
+        yield _News(_entry(delivery, each.creator, status, recipients, now))
+
+
+def _families(shipment_ids: Collection[UUID]) -> Mapping[UUID, Mapping[UUID, Any]]:
+    shipments = Shipment.objects.using(primary()).filter(pk__in=shipment_ids).order_by("pk")
+    list(shipments.select_for_update().values_list("pk", flat=True))
+    theirs = Delivery.objects.using(primary()).without_secrets().filter(shipment__in=shipment_ids)
+    families: defaultdict[UUID, dict[UUID, Any]] = defaultdict(dict)
+    for each in theirs.annotate(planned=F("shipment__plan__ended")):
+        families[each.shipment_id][each.pk] = each
+    return families
+
+
+def _shipped(delivery: Delivery) -> Shipped:
+    shipment = delivery.shipment
+    return Shipped(delivery.pk, shipment.pk, shipment.creator, shipment.type)
+
+
+def _entry(
+    delivery: Delivery,
+    creator: str,
+    status: OrderStatus,
+    recipients: Sequence[Mapping[str, str]],
+    now: datetime,
+) -> FeedEntry:
     return FeedEntry(
-        creator=delivery.shipment.creator,
-        shipment=delivery.shipment,
+        creator=creator,
+        shipment_id=delivery.shipment_id,
         delivery_id=delivery.pk,
         revision=delivery.revision,
         status=status,
         at=now,
-        recipients=[
-            {
-                "delivery": str(each.pk),
-                "channel": each.channel,
-                "status": each.status,
-                "at": each.updated_at.isoformat(),
-            }
-            for each in sorted(family.deliveries, key=_place)
-        ],
+        recipients=recipients,
     )
 
 
-def _families(changed: Sequence[Delivery]) -> Mapping[UUID, _Family]:
-    """By shipment. An instant one has one delivery, at no cost.
-
-    Of several, the last two to come to their end must not miss each other, hence the lock; what
-    holds is read once it is ours.
-    """
-    families = {each.shipment_id: _Family([each]) for each in changed}
-    regular = [each.shipment_id for each in changed if each.shipment.type != ShipmentType.INSTANT]
-    if not regular:
-        return families
-    shipments = Shipment.objects.using(primary()).filter(pk__in=regular).order_by("pk")
-    list(shipments.select_for_update().values_list("pk", flat=True))
-    theirs = Delivery.objects.using(primary()).without_secrets().filter(shipment__in=regular)
-    known: Iterable[Any] = theirs.annotate(planned=F("shipment__plan__ended"))
-    for each in known:
-        family = families[each.shipment_id]
-        family.ended = Ended(each.planned or Ended.PLANNED)
-        if each.pk != family.deliveries[0].pk:
-            family.deliveries.append(each)
-    return families
+def _noted(delivery: Delivery, told: Delivery | None = None) -> Mapping[str, str]:
+    """How a recipient's delivery stands; named by its id unless the entry is about itself."""
+    name = {} if told is None or told is delivery else {"delivery": str(delivery.pk)}
+    return name | {
+        "channel": delivery.channel,
+        "status": delivery.status,
+        "at": delivery.updated_at.isoformat(),
+    }
 
 
-def _count_up(creator: str, by: int) -> int | Subquery:
-    """The creator's new last number, counted and read in the same transaction.
-
-    A single one is read by the statement that inserts it; of many, each row would read it again.
-    """
-    counters = Organisation.objects.using(primary()).filter(name=creator)
-    if not counters.update(last_sequence_number=F("last_sequence_number") + by):
+def _count_up(creator: str, by: int) -> int:
+    """The creator's new last number, counted and read in the same transaction."""
+    number = _counted(creator, by)
+    if number is None:
         Organisation.objects.using(primary()).get_or_create(name=creator)
-        counters.update(last_sequence_number=F("last_sequence_number") + by)
-    number = counters.values_list("last_sequence_number", flat=True)
-    return Subquery(number) if by == 1 else number.get()
+        return _count_up(creator, by)
+    return number
+
+
+def _counted(creator: str, by: int) -> int | None:
+    """In one statement where the database can tell what it has written."""
+    connection = connections[primary()]
+    tells = connection.vendor != "mysql" and connection.features.can_return_rows_from_bulk_insert
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{_COUNT} RETURNING last_sequence_number" if tells else _COUNT, [by, creator]
+        )
+        if not tells:
+            cursor.execute(_READ, [creator])
+        counted = cursor.fetchone()
+    return int(counted[0]) if counted else None
+
+
+_COUNT: Final = """
+    UPDATE instant_notifications_organisation
+    SET last_sequence_number = last_sequence_number + %s WHERE name = %s
+"""
+_READ: Final = "SELECT last_sequence_number FROM instant_notifications_organisation WHERE name = %s"
 
 
 def _place(delivery: Delivery) -> tuple[bool, UUID]:
@@ -246,7 +358,7 @@ def read_feed(creator: str, *, after: int, limit: int, newest_first: bool) -> Se
     else:
         entries = entries.order_by("-sequence_number")
     page = list(entries[:limit])
-    ids = [UUID(recipient["delivery"]) for entry in page for recipient in entry.recipients]
+    ids = [_delivery_of(recipient, entry) for entry in page for recipient in entry.recipients]
     destinations = dict(Delivery.objects.filter(pk__in=ids).values_list("pk", "destination"))
     return [_report(entry, destinations) for entry in page]
 
@@ -274,10 +386,15 @@ def _report(entry: FeedEntry, destinations: Mapping[UUID, str | None]) -> Report
         recipients=[
             Recipient(
                 channel=Channel(recipient["channel"]),
-                destination=destinations.get(UUID(recipient["delivery"])) or "",
+                destination=destinations.get(_delivery_of(recipient, entry)) or "",
                 status=recipient["status"],
                 at=datetime.fromisoformat(recipient["at"]),
             )
             for recipient in entry.recipients
         ],
     )
+
+
+def _delivery_of(recipient: Mapping[str, str], entry: FeedEntry) -> UUID:
+    named = recipient.get("delivery")
+    return UUID(named) if named else entry.delivery_id

@@ -32,7 +32,15 @@ class PassedOver(Unavailable):
 
 def states_of(aliases: Collection[str]) -> Mapping[str, GatewayState]:
     """What is known of these gateways, read where it is written."""
-    return GatewayState.objects.using(primary()).in_bulk(aliases)
+    if not aliases:
+        return {}
+    # By hand, since it is asked for every message.
+    written = f"{_STATES} ({', '.join(['%s'] * len(aliases))})"
+    states = GatewayState.objects.using(primary()).raw(written, [*aliases])
+    return {state.alias: state for state in states}
+
+
+_STATES: Final = "SELECT * FROM instant_notifications_gatewaystate WHERE alias IN"
 
 
 def require_well(state: GatewayState | None) -> None:
@@ -48,8 +56,9 @@ def require_well(state: GatewayState | None) -> None:
     if settings.CIRCUIT_FAILURES is None or state.passed_over_until is None:
         return
     now = timezone.now()
-    if now < state.passed_over_until or not _is_the_one_to_try(state, now):
-        raise PassedOver(FAILING, retry_after=_seconds_to(state.passed_over_until, now))
+    if _is_pause(state.passed_over_until, now) or not _is_the_one_to_try(state, now):
+        until = min(state.passed_over_until, _longest_pause(now))
+        raise PassedOver(FAILING, retry_after=_seconds_to(until, now))
 
 
 def _is_the_one_to_try(state: GatewayState, now: datetime) -> bool:
@@ -69,7 +78,19 @@ def _seconds_to(moment: datetime, now: datetime) -> int:
 def is_passed_over(state: GatewayState) -> bool:
     """Whether its failures keep it from being asked at this moment."""
     until = state.passed_over_until
-    return settings.CIRCUIT_FAILURES is not None and until is not None and until > timezone.now()
+    if settings.CIRCUIT_FAILURES is None or until is None:
+        return False
+    return _is_pause(until, timezone.now())
+
+
+def _is_pause(until: datetime, now: datetime) -> bool:
+    """Whether it runs. Nobody means one to last so long as what a clock that was set back left."""
+    return now < until <= _longest_pause(now)
+
+
+def _longest_pause(now: datetime) -> datetime:
+    """The clocks of two machines may differ by as much as a pause."""
+    return now + 2 * _pause()
 
 
 def learn(failures: Mapping[str, str | None], known: Mapping[str, GatewayState]) -> None:
@@ -85,7 +106,7 @@ def learn(failures: Mapping[str, str | None], known: Mapping[str, GatewayState])
             elif alias in known and known[alias].failures:
                 _rows(alias).update(failures=0, passed_over_until=None)
     except Exception as error:  # noqa: BLE001 (the message's outcome is under way to its caller)
-        logger.warning("gateway health not recorded: %s", privacy.place_of(error, frames=1))
+        logger.warning("gateway health not recorded error=%s", privacy.place_of(error, frames=1))
 
 
 def _note_failure(alias: str, reason: str) -> None:
@@ -108,7 +129,8 @@ def _end_of_pause(now: datetime) -> Combinable:
     if settings.CIRCUIT_FAILURES is None:
         return unchanged
     too_many = Q(failures__gte=settings.CIRCUIT_FAILURES - 1)
-    idle = Q(passed_over_until=None) | Q(passed_over_until__lte=now)
+    runs = Q(passed_over_until__gt=now, passed_over_until__lte=_longest_pause(now))
+    idle = Q(passed_over_until=None) | ~runs
     return Case(When(too_many & idle, then=Value(now + _pause())), default=unchanged)
 
 

@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from instant_notifications.models import Delivery, StatusEvent, primary
+from django.db.models import F
+
+from instant_notifications.models import Delivery, StatusEvent, insert, insert_for_each, primary
 from instant_notifications.models.orders import PART_LENGTH, REFERENCE_LENGTH
 from instant_notifications.statuses import WORDS, Cause, Channel, Handover, Outcome
 
@@ -41,7 +43,8 @@ class Change:
     last_word: bool = False
     """Nothing more will be heard, whatever the word."""
     gateway: str = ""
-    gateway_reference: str = ""
+    gateway_reference: str = field(default="", compare=False)
+    """Not compared: what differs in nothing else says the same of two deliveries."""
     gateway_word: str = ""
     reported_status: str = ""
     """What a receipt said, whether or not it may be shown."""
@@ -51,7 +54,22 @@ class Change:
 
 
 def append(lines: Iterable[StatusEvent]) -> None:
-    StatusEvent.objects.using(primary()).bulk_create(lines)
+    """Each to the history of its own delivery."""
+    if rows := list(lines):
+        insert(*rows)
+
+
+def append_to_each(lines: Iterable[StatusEvent], whose: Collection[UUID]) -> None:
+    """The same lines to the history of each of these deliveries."""
+    deliveries = Delivery.objects.using(primary()).filter(pk__in=whose).order_by("pk")
+    for line in lines:
+        columns = {name: getattr(line, name) for name in _ALIKE}
+        insert_for_each(deliveries, StatusEvent, delivery=F("pk"), **columns)
+
+
+_ALIKE: Final = [
+    each.name for each in StatusEvent._meta.fields if each.name not in ("id", "delivery")
+]
 
 
 def lines(seen: Delivery, after: Delivery, change: Change, now: datetime) -> Iterator[StatusEvent]:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from itertools import islice
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -113,14 +114,16 @@ def request(
     bounds the bytes of the content. With ``only_public`` nothing is sent, not even a connection
     tried, where any address of the host is not on the internet at large.
     """
-    session = _pooled_session(only_public)
+    shared = _shared_by_threads()
+    session = shared.to_the_public if only_public else shared.to_anywhere
     try:
         prepared = session.prepare_request(
             requests.Request(method, url, headers=headers, json=json, data=data, auth=auth)
         )
     except Exception as error:  # noqa: BLE001 (nothing has left yet, whatever is wrong)
         raise NotSent(f"not a request: {type(error).__name__}") from None
-    return _Exchange(session, prepared, timeout, longest or LARGEST_ANSWER).hold()
+    exchange = _Exchange(session, prepared, timeout, longest or LARGEST_ANSWER)
+    return exchange.hold(shared.idle)
 
 
 def is_private(url: str) -> bool:
@@ -139,7 +142,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class _Exchange:
-    """One request and its answer on a thread of its own, held to a time that nothing can stretch.
+    """One request and its answer on another thread, held to a time that nothing can stretch.
 
     A socket's time-out bounds each wait, not their sum, nor the name server, nor a server that
     dribbles. At the deadline the connection is cut off. Whatever goes wrong, what matters is only
@@ -155,26 +158,26 @@ class _Exchange:
     ) -> None:
         self._session, self._prepared = session, prepared
         self._timeout, self._longest = timeout, longest
-        self._ended = threading.Event()
+        self.ended = threading.Event()
         self._gate = threading.Lock()
         self._leaving = self._cut_off = False
         self._connection: HTTPConnection | None = None
         self._answer: Answer | None = None
         self._error = "no answer"
 
-    def hold(self) -> Answer:
+    def hold(self, idle: "list[_Talker]") -> Answer:
         try:
-            threading.Thread(target=self._talk, name="http-exchange", daemon=True).start()
+            _some_talker(idle).has_next.put(self)
         except RuntimeError as error:  # out of threads
             raise NotSent(type(error).__name__) from None
-        if not self._ended.wait(self._timeout):
+        if not self.ended.wait(self._timeout):
             self._hang_up()
             self._error = "no answer in time"
         elif self._answer:
             return self._answer
         raise (NoAnswer if self._leaving else NotSent)(self._error)
 
-    def _talk(self) -> None:
+    def talk(self) -> None:
         _current.exchange = self
         # A second more than the deadline, which is to be what ends it.
         timeouts = (min(self._timeout, LONGEST_CONNECT), self._timeout + 1)
@@ -192,7 +195,7 @@ class _Exchange:
         except Exception as error:  # noqa: BLE001 (closed by default)
             self._error = type(error).__name__
         finally:
-            self._ended.set()
+            del _current.exchange
 
     @property
     def _unpacks(self) -> bool:
@@ -221,6 +224,39 @@ class _Exchange:
 
 
 _current = threading.local()
+
+
+class _Talker(threading.Thread):
+    """Has one exchange after the other, and ends when there has been none for a while."""
+
+    def __init__(self, idle: "list[_Talker]") -> None:
+        super().__init__(name="http-exchange", daemon=True)
+        self.has_next: SimpleQueue[_Exchange] = SimpleQueue()
+        self._idle = idle
+
+    def run(self) -> None:
+        while exchange := self._next():
+            exchange.talk()
+            self._idle.append(self)
+            exchange.ended.set()
+
+    def _next(self) -> _Exchange | None:
+        try:
+            return self.has_next.get(timeout=LONGEST_IDLE)
+        except Empty:
+            with suppress(ValueError):  # then somebody has just chosen us
+                self._idle.remove(self)
+                return None
+            return self.has_next.get()
+
+
+def _some_talker(idle: list[_Talker]) -> _Talker:
+    try:
+        return idle.pop()
+    except IndexError:
+        talker = _Talker(idle)
+        talker.start()
+        return talker
 
 
 class _Watched(HTTPConnection):
@@ -325,28 +361,28 @@ for _talkative in ("urllib3.connectionpool", "urllib3.connection"):
 
 
 @dataclass(frozen=True, slots=True)
-class _Sessions:
-    """What is shared by all threads of one process."""
+class _Shared:
+    """What all threads of one process share."""
 
     pid: int
     to_anywhere: requests.Session
     to_the_public: requests.Session
+    idle: list[_Talker]
 
 
 _lock = threading.Lock()
-_sessions: _Sessions | None = None
+_shared: _Shared | None = None
 
 
-def _pooled_session(only_public: bool) -> requests.Session:
-    """The same for all threads of a process; a forked child gets its own sockets."""
-    global _sessions
-    if _sessions is None or _sessions.pid != os.getpid():
+def _shared_by_threads() -> _Shared:
+    """A forked child gets its own sockets and threads."""
+    global _shared
+    if _shared is None or _shared.pid != os.getpid():
         with _lock:
-            if _sessions is None or _sessions.pid != os.getpid():
-                _sessions = _Sessions(
-                    os.getpid(), _new_session(_Adapter), _new_session(_WaryAdapter)
-                )
-    return _sessions.to_the_public if only_public else _sessions.to_anywhere
+            if _shared is None or _shared.pid != os.getpid():
+                sessions = _new_session(_Adapter), _new_session(_WaryAdapter)
+                _shared = _Shared(os.getpid(), *sessions, [])
+    return _shared
 
 
 class _Session(requests.Session):

@@ -1,11 +1,13 @@
 """What gateways say later: find the message, keep what comes too early, let ``record`` write it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
 
+from instant_notifications import telemetry
 from instant_notifications.gateways import Receipt
 from instant_notifications.history import Change, storable
 from instant_notifications.models import Delivery, UnmatchedReceipt, primary
@@ -22,10 +24,19 @@ def record_receipt(gateway: str, receipt: Receipt) -> Delivery | None:
 
     Such a receipt is kept, and written down when the hand-over it has overtaken is.
     """
+    with telemetry.span("receipt", gateway=gateway) as told:
+        delivery = _record(gateway, receipt)
+        if delivery:
+            told.tell(delivery=delivery.pk, shipment=delivery.shipment_id, outcome=delivery.status)
+    telemetry.RECEIPTS.add(gateway=gateway, result="matched" if delivery else "unmatched")
+    return delivery
+
+
+def _record(gateway: str, receipt: Receipt) -> Delivery | None:
     delivery = _find(gateway, receipt)
     if delivery is None:
         return _keep(gateway, receipt)
-    return record_status(delivery, _change_for(delivery, gateway, receipt))
+    return record_status(delivery, _change_for(delivery.channel, gateway, receipt))
 
 
 def match_kept_receipts(delivery: Delivery) -> Delivery:
@@ -54,7 +65,7 @@ def match_kept(kept: UnmatchedReceipt) -> Delivery | None:
 def match_with(kept: UnmatchedReceipt, delivery: Delivery) -> Delivery:
     """Write a kept receipt down as this delivery's, in the caller's transaction."""
     kept.delete(using=primary())
-    return record_status(delivery, _change_for(delivery, kept.gateway, _as_it_came(kept)))
+    return record_status(delivery, _change_for(delivery.channel, kept.gateway, _as_it_came(kept)))
 
 
 def record_receipts(gateway: str, said: Sequence[Receipt]) -> int:
@@ -63,26 +74,37 @@ def record_receipts(gateway: str, said: Sequence[Receipt]) -> int:
     The others are kept. A hand-over that is recorded meanwhile is matched with them by the sweep.
     """
     found = find_all(gateway, said)
-    known = [(found[each], each) for each in said if each in found]
-    record_all([(delivery.pk, _change_for(delivery, gateway, each)) for delivery, each in known])
-    keep_aside(gateway, [each for each in said if each not in found])
-    return len(known)
+    record_all(
+        [
+            (delivery.id, _change_for(delivery.channel, gateway, each))
+            for delivery, each in zip(found, said, strict=True)
+            if delivery
+        ]
+    )
+    unknown = [each for delivery, each in zip(found, said, strict=True) if not delivery]
+    keep_aside(gateway, unknown)
+    return len(said) - len(unknown)
 
 
-def find_all(gateway: str, said: Sequence[Receipt]) -> Mapping[Receipt, Delivery]:
-    """The deliveries that receipts belong to: by the gateway's reference, then by ours."""
-    rows = Delivery.objects.using(primary()).only("channel", "gateway_reference")
-    references = {storable(each.gateway_reference) for each in said if each.gateway_reference}
-    theirs = rows.filter(gateway=gateway, gateway_reference__in=references).order_by("-pk")
-    by_reference = {delivery.gateway_reference: delivery for delivery in theirs}
-    found = {
-        each: delivery
-        for each in said
-        if (delivery := by_reference.get(storable(each.gateway_reference)))
-    }
-    ours = {each: key for each in said if each not in found and (key := _our_key(each))}
-    by_id = rows.in_bulk(ours.values())
-    return found | {each: by_id[key] for each, key in ours.items() if key in by_id}
+class Found(NamedTuple):
+    """As much of a delivery as it takes to read a receipt."""
+
+    id: UUID
+    channel: str
+
+
+def find_all(gateway: str, said: Sequence[Receipt]) -> Sequence[Found | None]:
+    """The delivery of each, in the same order: by the gateway's reference, then by ours."""
+    references = [storable(each.gateway_reference) for each in said]
+    rows = Delivery.objects.using(primary())
+    theirs = rows.filter(gateway=gateway, gateway_reference__in={*references} - {""})
+    named = theirs.order_by("-pk").values_list("gateway_reference", *Found._fields)
+    by_reference = {reference: Found(*columns) for reference, *columns in named}
+    pairs = list(zip(references, said, strict=True))
+    strange = [_our_key(each) for reference, each in pairs if reference not in by_reference]
+    ours = rows.filter(pk__in=[key for key in strange if key]).values_list(*Found._fields)
+    by_key = {columns[0]: Found(*columns) for columns in ours}
+    return [by_reference.get(reference) or by_key.get(_our_key(each)) for reference, each in pairs]
 
 
 def _our_key(receipt: Receipt) -> UUID | None:
@@ -141,11 +163,11 @@ def _as_it_came(kept: UnmatchedReceipt) -> Receipt:
     )
 
 
-def _change_for(delivery: Delivery, gateway: str, receipt: Receipt) -> Change:
-    reported = receipt.status if is_word_of(delivery.channel, receipt.status) else None
+def _change_for(channel: str, gateway: str, receipt: Receipt) -> Change:
+    reported, shown = _understood(channel, receipt.status)
     return Change(
         cause=Cause.RECEIPT,
-        status=reported if may_be_reported(reported) else None,
+        status=shown,
         handover=Handover.TAKEN,
         gateway=gateway,
         gateway_reference=receipt.gateway_reference,
@@ -154,6 +176,13 @@ def _change_for(delivery: Delivery, gateway: str, receipt: Receipt) -> Change:
         part=receipt.part,
         parts=_countable(receipt.parts),
     )
+
+
+@lru_cache(maxsize=256)
+def _understood(channel: str, status: str | None) -> tuple[str | None, str | None]:
+    """The word as far as it is one of this channel's, and as far as a delivery may show it."""
+    reported = status if is_word_of(channel, status) else None
+    return reported, reported if may_be_reported(reported) else None
 
 
 def _countable(parts: int | None) -> int | None:

@@ -2,21 +2,22 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 from django.utils import timezone
 
 from instant_notifications import feed, history, signals
 from instant_notifications.history import Change, storable
-from instant_notifications.models import Delivery, Shipment, StatusEvent, primary
+from instant_notifications.models import Delivery, Shipment, StatusEvent, primary, update
 from instant_notifications.statuses import (
     STAGES,
     WORDS,
@@ -71,14 +72,7 @@ def record_all(changes: Sequence[tuple[UUID, Change]]) -> None:
     now = timezone.now()
     locked = _locked_all({delivery_id for delivery_id, _ in changes})
     for batch in _one_of_each_shipment(changes, locked):
-        noted = history.noted({delivery_id for delivery_id, _ in batch})
-        steps = [
-            _step(locked[delivery_id], change, now, partial(noted.__getitem__, delivery_id))
-            for delivery_id, change in batch
-        ]
-        moving = [step for step in steps if step]
-        locked.update((step.after.pk, step.after) for step in moving)
-        _save_all(moving, now)
+        _save_all([*_steps(batch, now)], now)
 
 
 def settle_lapsed(delivery: Delivery) -> Delivery:
@@ -129,6 +123,8 @@ class _Step:
     seen: Delivery
     after: Delivery
     change: Change
+    whose: "Sequence[_Row]" = ()
+    """Of all that stood like ``seen`` and heard the same; otherwise of that delivery alone."""
 
     @cached_property
     def moved(self) -> Mapping[str, Any]:
@@ -185,8 +181,8 @@ def _save(step: _Step, now: datetime) -> bool:
     The row is locked from here to the commit; the feed's counter comes last.
     """
     seen = step.seen
-    row = Delivery.objects.using(primary()).filter(pk=seen.pk, revision=seen.revision)
-    if not row.update(**step.columns(now), revision=seen.revision + 1):
+    columns = {**step.columns(now), "revision": seen.revision + 1}
+    if not update(Delivery, columns, where={"id": seen.pk, "revision": seen.revision}):
         return False
     _follow_up([step], now)
     return True
@@ -196,11 +192,14 @@ def _save_all(steps: Sequence[_Step], now: datetime) -> None:
     """The same for rows that are locked: those that change alike are written at once."""
     alike: defaultdict[tuple[Any, ...], list[UUID]] = defaultdict(list)
     for step in steps:
-        alike[tuple(step.columns(now).items())].append(step.seen.pk)
+        alike[tuple(step.columns(now).items())] += [row.delivery_id for row in step.whose]
     rows = Delivery.objects.using(primary())
     for columns, keys in alike.items():
         rows.filter(pk__in=keys).update(**dict(columns), revision=F("revision") + 1)
     _follow_up(steps, now)
+    for step in steps:
+        for row in step.whose:
+            row.become(step.after)
 
 
 def _follow_up(steps: Sequence[_Step], now: datetime) -> None:
@@ -209,17 +208,27 @@ def _follow_up(steps: Sequence[_Step], now: datetime) -> None:
         step.after.revision = step.seen.revision + 1
         for name, value in step.columns(now).items():
             setattr(step.after, name, value)
-    history.append(line for step in steps for line in step.lines(now))
+        if step.whose:
+            history.append_to_each(step.lines(now), [row.delivery_id for row in step.whose])
+        else:
+            history.append(step.lines(now))
+    if signals.status_changed.has_listeners(Delivery):
+        _tell_observers([step for step in steps if step.after.status != step.seen.status])
+    feed.tell([(step.after, step.whose) for step in steps if _concerns_the_feed(step)], now)
+
+
+def _tell_observers(steps: Sequence[_Step]) -> None:
+    keys = [row.delivery_id for step in steps for row in step.whose]
+    read = Delivery.objects.as_recorded().in_bulk(keys) if keys else {}
     for step in steps:
-        if step.after.status != step.seen.status:
+        for delivery in [read[row.delivery_id] for row in step.whose] or [step.after]:
             signals.send_on_commit(
                 primary(),
-                step.after,
+                delivery,
                 old=step.seen.status,
                 new=step.after.status,
                 cause=step.change.cause,
             )
-    feed.tell([step.after for step in steps if _concerns_the_feed(step)], now)
 
 
 def _concerns_the_feed(step: _Step) -> bool:
@@ -235,29 +244,99 @@ def _locked(delivery_id: UUID) -> Delivery:
     return Delivery.objects.as_recorded().select_for_update().get(pk=delivery_id)
 
 
-def _locked_all(delivery_ids: Collection[UUID]) -> dict[UUID, Delivery]:
-    deliveries = Delivery.objects.using(primary()).filter(pk__in=delivery_ids)
-    locked = list(deliveries.select_for_update().order_by("pk").values_list("pk", flat=True))
-    read = {each.pk: each for each in Delivery.objects.as_recorded().filter(pk__in=locked)}
-    shipments = {each.shipment for each in read.values()}
-    several = [each.pk for each in shipments if each.type != ShipmentType.INSTANT]
+_STANDING: Final = (
+    *(name for name in _MOVING if name != "gateway_reference"),
+    "channel",
+    "segments",
+    "secret",
+)
+"""With the reference, all that decides what a change makes of a delivery, but for its expiry."""
+
+
+@dataclass(slots=True)
+class _Row(feed.Shipped):
+    """A locked row as it stands."""
+
+    reference: str
+    standing: tuple[Any, ...]
+
+    def as_delivery(self) -> Delivery:
+        named = dict(zip(_STANDING, self.standing, strict=True))
+        return Delivery(pk=self.delivery_id, gateway_reference=self.reference, **named)
+
+    def become(self, after: Delivery) -> None:
+        """As one has that stood like it."""
+        self.standing = _standing_of(after)
+        self.reference = self.reference or after.gateway_reference
+
+
+_standing_of = attrgetter(*_STANDING)
+
+
+def _locked_all(delivery_ids: Collection[UUID]) -> Mapping[UUID, _Row]:
+    """Those that are still there. Deliveries are locked before shipments, each in their order."""
+    rows = Delivery.objects.using(primary()).filter(pk__in=delivery_ids).order_by("pk")
+    shipment = Shipment.objects.filter(pk=OuterRef("shipment"))  # joined, it would be locked too
+    read = rows.select_for_update().values_list(
+        "pk",
+        "shipment",
+        Subquery(shipment.values("creator")),
+        Subquery(shipment.values("type")),
+        "gateway_reference",
+        *_STANDING,
+    )
+    locked = {
+        key: _Row(key, shipment_id, creator, kind, reference, tuple(standing))
+        for key, shipment_id, creator, kind, reference, *standing in read
+    }
+    several = {row.shipment_id for row in locked.values() if row.type != ShipmentType.INSTANT}
     theirs = Shipment.objects.using(primary()).filter(pk__in=several)
     list(theirs.order_by("pk").select_for_update().values_list("pk", flat=True))
-    return read
+    return locked
 
 
 def _one_of_each_shipment(
-    changes: Sequence[tuple[UUID, Change]], locked: Mapping[UUID, Delivery]
-) -> Sequence[Sequence[tuple[UUID, Change]]]:
+    changes: Sequence[tuple[UUID, Change]], locked: Mapping[UUID, _Row]
+) -> Sequence[Sequence[tuple[_Row, Change]]]:
     """The first change of each shipment, then the second of each, …; none of rows that are gone."""
-    rounds: defaultdict[int, list[tuple[UUID, Change]]] = defaultdict(list)
+    rounds: defaultdict[int, list[tuple[_Row, Change]]] = defaultdict(list)
     heard: Counter[UUID] = Counter()
     for delivery_id, change in changes:
-        if delivery_id in locked:
-            shipment = locked[delivery_id].shipment_id
-            rounds[heard[shipment]].append((delivery_id, change))
-            heard[shipment] += 1
+        if row := locked.get(delivery_id):
+            rounds[heard[row.shipment_id]].append((row, change))
+            heard[row.shipment_id] += 1
     return list(rounds.values())
+
+
+def _steps(batch: Sequence[tuple[_Row, Change]], now: datetime) -> Iterator[_Step]:
+    """One for all that stand alike and hear the same; nothing is decided twice.
+
+    What was noted before is only looked up where it matters.
+    """
+    unclear: list[tuple[_Row, Change]] = []
+    for change, _, rows in _alike(batch, {}):
+        step = _step(rows[0].as_delivery(), change, now, frozenset)
+        if step and step.moved and not change.part:
+            yield replace(step, whose=rows)
+        else:
+            unclear += [(row, change) for row in rows]
+    noted = history.noted([row.delivery_id for row, _ in unclear]) if unclear else {}
+    for change, notes, rows in _alike(unclear, noted):
+        if step := _step(rows[0].as_delivery(), change, now, partial(frozenset, notes)):
+            yield replace(step, whose=rows)
+
+
+def _alike(
+    batch: Iterable[tuple[_Row, Change]], noted: Mapping[UUID, Collection[history.Note]]
+) -> Iterator[tuple[Change, Collection[history.Note], Sequence[_Row]]]:
+    """A reference is only looked at where there is none."""
+    groups: defaultdict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+    for row, change in batch:
+        reference = None if row.reference else change.gateway_reference
+        notes = frozenset(noted.get(row.delivery_id, ()))
+        groups[change, notes, reference, row.standing].append(row)
+    for (change, notes, *_), rows in groups.items():
+        yield change, notes, rows
 
 
 def _out_of_turn(delivery: Delivery, change: Change, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from instant_notifications import health, rules
+from instant_notifications import health, rules, telemetry
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import (
     HandoverFailed,
@@ -78,7 +78,8 @@ class Walk:
         failure: Unavailable | None = None
         for alias in self._route:
             try:
-                return self._ask(alias)
+                with telemetry.span("gateway", gateway=alias, channel=self._delivery.channel):
+                    return self._ask(alias)
             except Unavailable as unavailable:
                 failure = unavailable if unavailable.gateway or not failure else failure
         raise failure or Unavailable("no route")
@@ -121,6 +122,9 @@ class Walk:
             reason=failure.reason if failure else "",
         )
         self.calls = (*self.calls, call)
+        telemetry.HANDOVERS.observe(
+            seconds, gateway=alias, channel=self._delivery.channel, outcome=call.outcome
+        )
         if call.outcome is not Outcome.PASSED_OVER:
             provider_is_well = failure is None or failure.only_this_message
             self._faults[alias] = None if provider_is_well else call.reason
@@ -151,8 +155,8 @@ _OUTCOMES: Final[Mapping[type, Outcome]] = {
 def _gateway(alias: str, channel: str) -> BaseGateway:
     try:
         return _carrier(alias, channel)
-    except NotConfigured:
-        logger.exception("gateway not configured gateway=%s", alias)
+    except NotConfigured as error:
+        logger.error("gateway not configured gateway=%s reason=%s", alias, error)  # noqa: TRY400
         failure = Unavailable("not configured")
         failure.gateway = alias
         raise failure from None

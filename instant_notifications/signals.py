@@ -18,7 +18,7 @@ class _ForObservers(Signal):
 
     def _log_robust_failure(self, receiver: Callable[..., Any], err: Exception) -> None:
         name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
-        logger.error("signal receiver failed receiver=%s %s", name, privacy.place_of(err))
+        logger.error("signal receiver failed receiver=%s error=%s", name, privacy.place_of(err))
 
 
 status_changed = _ForObservers()

@@ -30,7 +30,7 @@ from django.db import (
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from instant_notifications import privacy, receipts
+from instant_notifications import privacy, receipts, telemetry
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import HandoverFailed, NotConfigured, NotificationError
 from instant_notifications.gateways import BaseGateway, FeedItem, FeedPage, Receipt, gateways
@@ -46,7 +46,9 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between the tries to reach the upstream, or the database."""
 LONGEST_PAUSE: Final = 30.0
 HOLD: Final = timedelta(seconds=90)
-"""How long a feed is held without a sign of life: more than a fetch and a pause together."""
+"""How long a feed is held without a sign of life."""
+HOLD_LEFT: Final = timedelta(seconds=70)
+"""More than a fetch and a pause together: with less, a sign of life is given before them."""
 ASKED_AT_ONCE: Final = 50
 """Messages asked for one by one before what was heard is written down."""
 UNREADABLE: Final = "unreadable"
@@ -156,7 +158,9 @@ def ask_for_each(alias: str, *, stop: Stop) -> Generator[Progress, None, None]:
             patience.until_done(partial(_record, alias, said))
             unknown = sum(each is None for _, each in heard)
             unreadable = len(heard) - len(said) - unknown
-            yield Progress(known=len(said), unknown=unknown, unreadable=unreadable)
+            progress = Progress(known=len(said), unknown=unknown, unreadable=unreadable)
+            _count(alias, progress)
+            yield progress
             after = batch[-1][0]
 
 
@@ -216,9 +220,7 @@ def _receipts_of(page: FeedPage) -> Sequence[Receipt]:
 
 
 def _count_known(alias: str, page: FeedPage) -> int:
-    said = _receipts_of(page)
-    found = receipts.find_all(alias, said)
-    return sum(each in found for each in said)
+    return sum(map(bool, receipts.find_all(alias, _receipts_of(page))))
 
 
 def _missed(page: FeedPage, before: int) -> int:
@@ -272,7 +274,7 @@ class _Patience:
         """So long as the upstream asks for, but never shorter than ``pause``."""
         wait = max(pause, getattr(error, "retry_after", None) or 0)
         reason = getattr(error, "reason", type(error).__name__)
-        logger.warning("feed sync waits %.0f s: %s", wait, reason)
+        logger.warning("feed sync waits seconds=%.0f reason=%s", wait, reason)
         self.rest(wait)
 
     def rest(self, seconds: float) -> None:
@@ -295,6 +297,11 @@ def _batch(waiting: QuerySet[Delivery], patience: _Patience) -> Sequence[tuple[U
     return patience.until_done(lambda: list(rows.all()))
 
 
+def _count(alias: str, progress: Progress) -> None:
+    for result in ("known", "unknown", "unreadable", "missed"):
+        telemetry.FEED_ENTRIES.add(getattr(progress, result), gateway=alias, result=result)
+
+
 def _is_about(said: Receipt, reference: str) -> bool:
     return bool(said.word) and said.gateway_reference == reference
 
@@ -314,6 +321,7 @@ class _Hold:
         self._alias = alias
         self._me = f"{_HOST}/{os.getpid()}/{uuid4().hex}"
         self.number = 0
+        self._held_until = timezone.now()
 
     def take(self, begin: int | None) -> None:
         """Hold it, and go on from ``begin`` or from where it is; ``HeldByAnother`` if one does."""
@@ -324,12 +332,10 @@ class _Hold:
             free |= Q(holder=row.holder)
         columns = {} if begin is None else {"number": begin}
         _holding.add(self._me)
-        if (
-            not self._rows()
-            .filter(free)
-            .update(holder=self._me, held_until=timezone.now() + HOLD, **columns)
-        ):
-            raise HeldByAnother(row.held_until)
+        try:
+            self._held_until = self._hold(self._rows().filter(free), holder=self._me, **columns)
+        except HoldLost:
+            raise HeldByAnother(row.held_until) from None
         self.number = self._rows().get().number
 
     def close(self) -> None:
@@ -338,7 +344,9 @@ class _Hold:
             self._mine().update(holder="", held_until=None)
 
     def renew(self) -> None:
-        self._update(self._mine())
+        """Unless each page that is written does so often enough."""
+        if timezone.now() > self._held_until - HOLD_LEFT:
+            self._held_until = self._hold(self._mine())
 
     def write(self, page: FeedPage) -> Progress | None:
         """Write a page and the cursor down, both or neither; ``None`` if it can be only in parts.
@@ -346,11 +354,14 @@ class _Hold:
         An entry alone that cannot be written is kept aside by its place, as is one unreadable.
         """
         try:
-            return self._write(page, UNREADABLE)
+            with telemetry.span("feed_page", gateway=self._alias, entries=len(page.items)):
+                return self._write(page, UNREADABLE)
         except Exception as error:
             if not _may_be_of_one_entry(error):
                 raise
-            logger.error("feed page not written: %s", privacy.place_of(error))  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "feed page not written gateway=%s error=%s", self._alias, privacy.place_of(error)
+            )
             if len(page.items) > 1:
                 return None
             nothing = [replace(item, receipts=()) for item in page.items]
@@ -361,12 +372,13 @@ class _Hold:
             receipts.keep_aside(self._alias, _unreadable(page, self.number, why))
             known = receipts.record_receipts(self._alias, _receipts_of(page))
             progress = _progress(page, self.number, known=known)
-            self._update(
+            held_until = self._hold(
                 self._mine().filter(number=self.number),
                 number=progress.number,
                 read_at=timezone.now(),
             )
-        self.number = progress.number
+        self.number, self._held_until = progress.number, held_until
+        _count(self._alias, progress)
         logger.info(
             "feed read gateway=%s number=%d known=%d unknown=%d unreadable=%d missed=%d",
             self._alias,
@@ -378,9 +390,12 @@ class _Hold:
         )
         return progress
 
-    def _update(self, rows: QuerySet[FeedCursor], **columns: Any) -> None:
-        if not rows.update(held_until=timezone.now() + HOLD, **columns):
+    def _hold(self, rows: QuerySet[FeedCursor], **columns: Any) -> datetime:
+        """Until when, now; a rollback makes that untrue."""
+        held_until = timezone.now() + HOLD
+        if not rows.update(held_until=held_until, **columns):
             raise HoldLost
+        return held_until
 
     def _mine(self) -> QuerySet[FeedCursor]:
         return self._rows().filter(holder=self._me)

@@ -68,7 +68,7 @@ def _told(step: Callable[[Sequence[UUID]], Any], ids: Sequence[str]) -> Any:
         return step([UUID(each) for each in ids])
     except Exception as error:  # noqa: BLE001 (what the engine keeps of it may be read by anybody)
         place = privacy.place_of(error)
-        logger.error("task failed %s", place)  # noqa: TRY400
+        logger.error("task failed error=%s", place)  # noqa: TRY400
         raise StepFailed(place) from None
 
 
@@ -103,7 +103,7 @@ def _try_to_enqueue(shipment_ids: Sequence[UUID]) -> None:
     try:
         enqueue(Plan, shipment_ids)
     except Exception as error:  # noqa: BLE001 (an engine may raise anything; the rows are safe)
-        logger.warning("not put in the queue yet: %s", privacy.place_of(error))
+        logger.warning("not put in the queue yet error=%s", privacy.place_of(error))
 
 
 def enqueue(model: Queued, claimed: Sequence[UUID]) -> None:

@@ -217,7 +217,7 @@ class KeySet:
             answer = http.request("GET", self._url, timeout=self.TIMEOUT)
             published = jwt.PyJWKSet.from_dict(answer.json() if answer.ok else {})
         except Exception as error:  # noqa: BLE001 (whatever it published, it is no key set)
-            logger.warning("token keys not fetched: %s", privacy.place_of(error, frames=1))
+            logger.warning("token keys not fetched error=%s", privacy.place_of(error, frames=1))
             return
         self._keys = [key for key in published.keys if key.public_key_use != "enc"]
         self._fetched_at = monotonic()

@@ -132,7 +132,7 @@ def _attempt_each(
         except (InterfaceError, OperationalError) as error:
             return results, error
         except Exception as error:  # noqa: BLE001 (closed by default, row by row)
-            logger.error("upkeep failed row=%s %s", key, privacy.place_of(error))  # noqa: TRY400
+            logger.error("upkeep failed row=%s error=%s", key, privacy.place_of(error))  # noqa: TRY400
             results[key] = False
     return results, None
 
@@ -434,7 +434,7 @@ def _guarded(chore: Chore, steps: Iterator[Tally]) -> Iterator[Tally]:
     try:
         yield from steps
     except (DatabaseError, InterfaceError) as error:
-        logger.error("upkeep failed: %s: %s", chore.name, privacy.place_of(error))  # noqa: TRY400
+        logger.error("upkeep chore failed chore=%s error=%s", chore.name, privacy.place_of(error))  # noqa: TRY400
         connections[primary()].close()
         yield Tally(0, failed=1)
 

@@ -18,7 +18,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from instant_notifications import privacy, receipts
+from instant_notifications import privacy, receipts, telemetry
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import BaseGateway, Receipt, UnreadableReceipts, gateways
@@ -53,9 +53,11 @@ class DeliveryReportsView(View):
         try:
             return _receive(request, gateway)
         except _Refused as refused:
+            known = gateway[:64] if gateway in settings.GATEWAYS else "?"
+            telemetry.PUSHES_REFUSED.add(gateway=known, status=str(refused.status))
             logger.warning(
-                "receipts refused gateway=%s status=%d %s",
-                gateway[:64] if gateway in settings.GATEWAYS else "?",
+                "receipts refused gateway=%s status=%d reason=%s",
+                known,
                 refused.status,
                 refused.reason,
             )
@@ -125,7 +127,9 @@ def _record(gateway: BaseGateway, pushed: Sequence[Receipt]) -> None:
             raise _Refused(503, reason, COME_AGAIN) from None
         except Exception as error:  # noqa: BLE001 (see above)
             failed += 1
-            logger.error("receipt not recorded: %s", privacy.place_of(error))  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "receipt not recorded gateway=%s error=%s", gateway.alias, privacy.place_of(error)
+            )
     logger.info("receipts gateway=%s count=%d failed=%d", gateway.alias, len(pushed), failed)
     if failed:
         raise _Refused(503, f"{failed} not recorded", COME_AGAIN)
@@ -154,7 +158,7 @@ def take_tracking_event(event: Any, esp_name: str, **_: Any) -> None:
         return
     for alias in senders_of(event, esp_name):
         receipts.record_receipt(alias, receipt)
-        logger.info("receipts gateway=%s count=1 failed=0", alias)
+        logger.info("receipts gateway=%s count=%d failed=%d", alias, 1, 0)
 
 
 urlpatterns = [

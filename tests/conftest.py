@@ -4,15 +4,24 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.db import connections
+from django.test import TransactionTestCase
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from instant_notifications import tokens, upkeep
+from tests import emptying
 from tests import stub as stubs
 from tests.clock import Clock
 from tests.web import Server, Talk
 
 API = "/notifications/api/v1/"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quickly_emptied() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", emptying.empty)
+        yield
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_how_it_fares_is_told(viewer: Client, configure: Any) -> None:
     failed = {"last_failure": "HTTP 503", "last_failure_at": now, "failures": 5}
     state = GatewayState.objects.create(alias="stub", **failed)
     assert "asked; 5 failures in a row" in page(viewer)
-    state.passed_over_until = now + timedelta(minutes=5)
+    state.passed_over_until = now + timedelta(seconds=30)
     state.save()
     html = page(viewer)
     assert "<strong>passed over</strong>" in html

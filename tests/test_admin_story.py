@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError, connection
-from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -28,7 +27,7 @@ from instant_notifications.models import (
     StatusEvent,
     uuid7,
 )
-from instant_notifications.orders import Sent, send_email, send_sms
+from instant_notifications.orders import Sent, instant, send_email, send_sms
 from instant_notifications.receipts import record_receipt
 from instant_notifications.record import settle_lapsed
 from instant_notifications.statuses import Cause
@@ -277,7 +276,7 @@ def test_a_repeat_is_answered_though_it_cannot_be_noted(
         raise DatabaseError(PHONE)
 
     with monkeypatch.context() as broken:
-        broken.setattr(QuerySet, "update", fail)
+        broken.setattr(instant, "update", fail)
         again = an_sms(idempotency_id="id-1")
     assert (again.shipment_id, again.replayed) == (sent.shipment_id, True)
     assert "replay not noted" in caplog.text

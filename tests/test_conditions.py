@@ -31,11 +31,11 @@ NO = '{"sendNotification": false}'
 
 @pytest.fixture(autouse=True)
 def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
-    monkeypatch.setattr(http, "_sessions", None)
+    monkeypatch.setattr(http, "_shared", None)
     yield Internet(monkeypatch)
-    if http._sessions is not None:
-        http._sessions.to_anywhere.close()
-        http._sessions.to_the_public.close()
+    if http._shared is not None:
+        http._shared.to_anywhere.close()
+        http._shared.to_the_public.close()
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def tls(tmp_path: Path, internet: Internet) -> ssl.SSLContext:
     """What lets a server be conditions.example and elsewhere.example."""
     trusted = tmp_path / "server.pem"
     context = certificate(trusted, "conditions.example", "elsewhere.example")
-    for only_public in (True, False):
-        http._pooled_session(only_public).verify = str(trusted)
+    shared = http._shared_by_threads()
+    shared.to_the_public.verify = shared.to_anywhere.verify = str(trusted)
     return context
 
 
@@ -65,7 +65,7 @@ def endpoint(internet: Internet, serve: Serve, tls: ssl.SSLContext) -> Callable[
 def reason(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
     """Why the last question was inconclusive, as the log has it."""
     caplog.set_level(logging.INFO)
-    return lambda: caplog.messages[-1].removeprefix("condition of n-1: inconclusive, ")
+    return lambda: caplog.messages[-1].removeprefix("condition inconclusive asker=n-1 reason=")
 
 
 def ask(url: str = URL) -> bool | None:
@@ -484,7 +484,7 @@ def test_a_redirect_takes_no_token_along_but_finds_that_of_its_host(
 
     theirs = endpoint(redirects(URL), "elsewhere.example", ELSEWHERE)
     ours = endpoint(says(body=YES))
-    http._pooled_session(True).close()
+    http._shared_by_threads().to_the_public.close()
     assert ask("https://elsewhere.example/") is True
     assert b"t-0-k-e-n" not in theirs.requests[0]
     assert b"t-0-k-e-n" in ours.requests[0]
@@ -605,7 +605,7 @@ def test_a_huge_answer_is_none(endpoint: Callable[..., Server], reason: Callable
     endpoint(says("Connection: close", body=padded(64 * 1024)))
     assert ask() is False
     endpoint(says(body=padded(64 * 1024 + 1)))
-    http._pooled_session(True).close()
+    http._shared_by_threads().to_the_public.close()
     assert ask() is None
     assert reason() == "too long an answer"
 

@@ -180,6 +180,31 @@ def test_messages_under_way_when_the_circuit_opens_do_not_stretch_the_pause(
 
 
 @pytest.mark.django_db
+def test_a_clock_that_is_put_right_does_not_leave_a_gateway_out(
+    stub: Any, both: Any, clock: Clock
+) -> None:
+    stub.do = DOWN
+    clock.go(timedelta(days=1))
+    for _ in range(3):
+        sent_by()
+    assert health.is_passed_over(state())
+    stub.do = staticmethod(take)
+    clock.go(-timedelta(days=1))
+    assert not health.is_passed_over(state())
+    assert sent_by() == "stub"
+    assert state().failures == 0
+
+
+@pytest.mark.django_db
+def test_a_pause_of_a_clock_that_is_put_right_gives_way_to_a_true_one(
+    both: Any, clock: Clock
+) -> None:
+    failing(since=-24 * 60 * 60)
+    health.learn({"stub": "late"}, {})
+    assert state().passed_over_until == clock.now + timedelta(seconds=PAUSE)
+
+
+@pytest.mark.django_db
 def test_none_switches_the_breaker_off(stub: Any, both: Any, configure: Configure) -> None:
     configure(CIRCUIT_FAILURES=None)
     failing()

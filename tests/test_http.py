@@ -47,11 +47,11 @@ def closes_when_idle(server: Server, connection: socket.socket) -> None:
 @pytest.fixture(autouse=True)
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Connections of their own for each test."""
-    monkeypatch.setattr(http, "_sessions", None)
+    monkeypatch.setattr(http, "_shared", None)
     yield
-    if http._sessions is not None:
-        http._sessions.to_anywhere.close()
-        http._sessions.to_the_public.close()
+    if http._shared is not None:
+        http._shared.to_anywhere.close()
+        http._shared.to_the_public.close()
 
 
 def post(url: str, *, timeout: float = 5) -> int:
@@ -331,6 +331,46 @@ def test_threads_share_the_connections(serve: Callable[[Talk], Server]) -> None:
         thread.start()
         thread.join()
     assert (len(server.requests), server.connections) == (5, 1)
+
+
+def test_one_thread_has_one_exchange_after_the_other(serve: Callable[[Talk], Server]) -> None:
+    server = serve(says())
+    talkers = set()
+    for _ in range(5):
+        post(server.url)
+        talkers.add(*idle())
+    assert len(talkers) == 1
+
+
+def test_who_has_nothing_to_do_ends_and_somebody_else_goes_on(
+    serve: Callable[[Talk], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "LONGEST_IDLE", 0.05)
+    server = serve(says())
+    for _ in range(2):
+        post(server.url)
+        (talker,) = idle()
+        talker.join(10)
+        assert not talker.is_alive()
+        assert idle() == []
+
+
+def test_who_is_chosen_at_the_last_moment_has_the_exchange(
+    serve: Callable[[Talk], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "LONGEST_IDLE", 0.05)
+    server = serve(says())
+    post(server.url)
+    talker = idle().pop()
+    sleep(0.2)
+    assert talker.is_alive()
+    idle().append(talker)
+    post(server.url)
+    assert len(server.requests) == 2
+
+
+def idle() -> Any:
+    return http._shared_by_threads().idle
 
 
 def test_a_connection_that_the_server_has_closed_is_replaced(

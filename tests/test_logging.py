@@ -1,21 +1,25 @@
 """At DEBUG on every logger, and in every exception: nothing that is personal or secret."""
 
+import base64
+import io
 import logging
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from instant_notifications import orders, rules, tokens
+from instant_notifications import http, orders, otp, recipients, rules, tokens
 from instant_notifications.api import serializers
 from instant_notifications.exceptions import NotificationError
 from instant_notifications.gateways import Message
@@ -26,7 +30,9 @@ from instant_notifications.simulator import gateway as simulator
 from instant_notifications.simulator.behaviours import ORDINARY, ROWS, Behaviour
 from instant_notifications.simulator.postman import deliver_due_receipts
 from instant_notifications.statuses import Channel
+from tests import regular
 from tests.conftest import API, email, instant, sms
+from tests.console import walk
 
 Configure = Callable[..., None]
 
@@ -341,3 +347,170 @@ def test_a_hand_over_that_is_cut_short_is_not_logged_as_taken(
         send_sms(spellings("")[0], BODY)
     assert "handover gateway=stub" in log()
     assert "outcome=taken" not in log()
+
+
+PERSON = "13854899999"
+NAME = "Kari Nordmann"
+CONDITION = "https://example.com/unread/91824321"
+CONTACTS = f"""kind;number;name;phone_numbers;email_addresses
+person;{PERSON};{NAME};+4791824321;{LOCAL_PART}@example.com
+person;{PERSON}0;{NAME};+4791824321;
+person;{PERSON};{NAME};91824321 x;{LOCAL_PART}@
+{NAME};{PERSON};"{CODE}
+"""
+ALL_SECRETS = [*secrets(), PERSON, NAME, "91824321"]
+
+
+def texts() -> dict[str, Any]:
+    return {
+        "emailSettings": {"subject": f"{SUBJECT} $recipientName$", "body": BODY},
+        "smsSettings": {"body": f"$recipientNumber$ {BODY}", "sendingTimePolicy": "Anytime"},
+    }
+
+
+def order_for(**recipient: Any) -> dict[str, Any]:
+    (kind,) = recipient
+    return {
+        "idempotencyId": f"id {kind}",
+        "sendersReference": "ref-1",
+        "conditionEndpoint": CONDITION,
+        "dialogportenAssociation": {"dialogId": "dialog-1"},
+        "recipient": {kind: recipient[kind]},
+    }
+
+
+def orders_of_each_kind() -> Iterator[dict[str, Any]]:
+    both = texts()
+    yield order_for(
+        recipientSms={"phoneNumber": "+47 9182 4321", "smsSettings": both["smsSettings"]}
+    )
+    yield order_for(
+        recipientEmail={"emailAddress": address(""), "emailSettings": both["emailSettings"]}
+    )
+    yield order_for(
+        recipientPerson={
+            "nationalIdentityNumber": PERSON,
+            "channelSchema": "EmailAndSms",
+            "resourceId": "urn:altinn:resource:app",
+            **both,
+        }
+    )
+    yield order_for(
+        recipientExternalIdentity={
+            "externalIdentity": f"urn:altinn:person:idporten-email:{LOCAL_PART}@example.com",
+            "emailSettings": both["emailSettings"],
+        }
+    )
+
+
+@pytest.mark.parametrize("met", [b'{"sendNotification": true}', b'{"sendNotification": "?"}', b""])
+def test_regular_orders_are_worked_off_without_a_personal_word(
+    met: bytes,
+    client: APIClient,
+    token: str,
+    log: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(*args: Any, **named: Any) -> http.Answer:
+        if not met:
+            raise http.NoAnswer("no answer in time")
+        return http.Answer(200, {}, met)
+
+    monkeypatch.setattr(http, "request", answer)
+    regular.keep_contact(
+        recipients.person(PERSON), phones=["+4791824321"], emails=[address("")], name=NAME
+    )
+    urn = f"urn:altinn:person:idporten-email:{address('')}"
+    regular.keep_contact(recipients.external(urn), emails=[address("")])
+    chains = []
+    for order in orders_of_each_kind():
+        for _ in range(2):
+            placed = client.post(f"{API}future/orders", order, format="json")
+            assert placed.status_code in {201, 200}, placed.json()
+        chains.append(placed["Location"])
+    assert (
+        client.post(
+            f"{API}future/orders", order_for(recipientPerson={"x": PERSON}), format="json"
+        ).status_code
+        == 400
+    )
+    unknown = {"nationalIdentityNumber": PERSON[::-1], **texts()}
+    asked = client.post(f"{API}future/orders", order_for(recipientPerson=unknown), format="json")
+    regular.work_off()
+    bring_receipts_home()
+    read = [client.get(chain) for chain in chains]
+    client.put(f"{chains[0]}/cancel")
+    said = log() + asked.content.decode()
+    assert "condition" in said
+    assert {each.status_code for each in read} == {200}
+    assert shown_in(said, [*ALL_SECRETS, PERSON[::-1], token]) == []
+
+
+def test_an_import_of_contacts_neither_logs_nor_tells_what_is_in_the_file(
+    log: Callable[[], str], tmp_path: Path
+) -> None:
+    file, report, out = tmp_path / "people.csv", tmp_path / "report.csv", io.StringIO()
+    file.write_text(CONTACTS)
+    with pytest.raises(CommandError) as refused:
+        call_command("import_contacts", str(file), report=str(report), stdout=out, stderr=out)
+    assert len(report.read_text().splitlines()) == 5
+    told = out.getvalue() + report.read_text() + everything_about(refused.value)
+    assert shown_in(log() + told, ALL_SECRETS) == []
+
+
+def test_what_a_gateway_pushes_of_a_person_is_not_logged(
+    configure: Configure, log: Callable[[], str]
+) -> None:
+    sent = send_sms("+47 9182 4321", BODY)
+    delivery = Shipment.objects.get(pk=sent.shipment_id).deliveries.get()
+    link = {
+        "BACKEND": "instant_notifications.gateways.link_mobility.LinkMobilityGateway",
+        "OPTIONS": {
+            "url": "https://link.example.com/",
+            "user": "u",
+            "password": "p",
+            "receipts_user": "link",
+            "receipts_password": "let-me-in",
+        },
+    }
+    configure(GATEWAYS={"link": link})
+    pushes = [
+        f"<MSG><ID>1</ID><REF>{delivery.pk}</REF><RCV>4791824321</RCV><STATE>DELIVRD</STATE></MSG>",
+        f"<MSG><ID>1</ID><REF>x</REF><RCV>4791824321</RCV><TEXT>{BODY}</TEXT></MSG>",
+        f"<OTHER>{BODY} 4791824321</OTHER>",
+        f"{BODY} 4791824321",
+    ]
+    for user, pushed in product(("link:let-me-in", f"link:{CODE}"), pushes):
+        pair = base64.b64encode(user.encode()).decode()
+        Client().generic(
+            "POST",
+            f"{API}delivery-reports/link",
+            pushed.encode(),
+            content_type="text/xml",
+            headers={"authorization": f"Basic {pair}"},
+        )
+    assert "receipts refused gateway=link status=401" in log()
+    assert "receipts refused gateway=link status=400" in log()
+    assert shown_in(log(), [*ALL_SECRETS, pair]) == []
+
+
+def test_whatever_is_done_in_the_console_is_not_logged_in_clear(log: Callable[[], str]) -> None:
+    """Every link followed and every button pressed, over messages, orders, codes and contacts."""
+    send_sms("+4791824321", BODY, senders_reference="ref-1")
+    send_email(address(""), SUBJECT, BODY)
+    otp.issue("+4791824322", purpose="login")
+    regular.keep_contact(
+        recipients.person(PERSON), phones=["+4791824321"], emails=[address("")], name=NAME
+    )
+    regular.sent(regular.order(recipients.person(PERSON), senders_reference="ref-2"))
+    bring_receipts_home()
+    console = Client()
+    console.force_login(User.objects.create_superuser("root"))
+    pressed = [visit.path for visit in walk(console, "/admin/") if visit.method == "post"]
+    for sought in ("+47 9182 4321", address(""), PERSON, NAME):
+        for place in ("shipment", "contactentry"):
+            name = f"admin:instant_notifications_{place}_search"
+            console.post(reverse(name), {"q": sought, "destination": sought})
+    assert any("/reveal/" in path for path in pressed)
+    assert any("/resend/" in path for path in pressed)
+    assert shown_in(log(), ALL_SECRETS) == []

@@ -21,6 +21,7 @@ from instant_notifications.models import (
     Plan,
     Shipment,
     StatusEvent,
+    insert,
     uuid7,
 )
 from instant_notifications.statuses import STAGES, WORDS, Channel, Ended, Handover, OrderStatus
@@ -216,6 +217,37 @@ def test_a_shipment_is_planned_once_and_a_notice_has_its_place() -> None:
 def test_an_order_has_one_id() -> None:
     record = a_record()
     refuses(a_record, key="id-2", order=record.order)
+
+
+@database
+@pytest.mark.parametrize("dialog", [None, {"dialogId": "ö", "transmissionId": None}])
+def test_what_is_inserted_reads_as_what_is_saved(dialog: Any) -> None:
+    order = Order(creator="ttd", dialog=dialog)
+    shipment = Shipment(order=order, creator="ttd", type="Instant")
+    insert(order, shipment)
+    inserted = Order.objects.get(pk=order.pk)
+    saved = Order.objects.create(creator="ttd", dialog=dialog, created_at=order.created_at)
+    assert (inserted.dialog, inserted.created_at) == (saved.dialog, saved.created_at)
+    shipment.senders_reference = "17"
+    shipment.save()
+    assert inserted.shipments.get().senders_reference == "17"
+
+
+@database
+def test_of_what_is_inserted_together_nothing_stays_if_one_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = an_order(), Order(creator="ttd")
+    record = IdempotencyRecord(creator="ttd", scope="sms", key="17", order=first)
+    insert(record)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert(
+            second,
+            IdempotencyRecord(creator="ttd", scope="sms", key="17", order=second),
+            Shipment(order=second, creator="ttd", type="Instant"),
+        )
+    assert Order.objects.get() == first
+    assert caplog.messages == []
 
 
 @database

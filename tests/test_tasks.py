@@ -211,7 +211,7 @@ def test_an_order_is_placed_though_the_engine_is_away(
     queue.room = 0
     order(phones(2))
     assert claimed(Plan) == 0
-    (line,) = [line for line in caplog.messages if line.startswith("not put in the queue yet: ")]
+    (line,) = [line for line in caplog.messages if line.startswith("not put in the queue yet ")]
     assert "EngineAway" in line
     assert PERSONAL not in caplog.text
     queue.room = None

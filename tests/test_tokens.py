@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives import hashes, hmac
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from jwt.utils import base64url_encode
@@ -647,3 +647,152 @@ def test_scopes_come_from_the_first_of_two_claims(
 
 def test_an_issuer_does_not_show_its_secret() -> None:
     assert SECRET not in repr(tokens.issuer_from({"KEY": SECRET}))
+
+
+KEY_IDS: tuple[Any, ...] = (
+    *("../../../dev/null", "/etc/passwd", "http://127.0.0.1:9/jwks", "file:///dev/null", "\0"),
+    *("first' OR '1'='1", "first\n", " first", "FIRST", "", "x" * 5000),
+    *([], {}, ["first"], {"kid": "first"}, True, 0, 1e400),
+)
+
+
+@pytest.mark.parametrize("kid", KEY_IDS, ids=lambda kid: repr(kid)[:20])
+def test_a_key_id_is_only_ever_compared(kid: Any, publisher: Publisher, trust: Trust) -> None:
+    trust(published_by(publisher))
+    good = signed(RSA_KEY, "first")
+    head = base64url_encode(json.dumps({"alg": "RS256", "kid": kid}).encode()).decode()
+    signed_part = f"{head}.{good.split('.')[1]}".encode()
+    signature = RSA_KEY.sign(signed_part, padding.PKCS1v15(), hashes.SHA256())
+    assert refused(f"{signed_part.decode()}.{base64url_encode(signature).decode()}")
+    assert publisher.fetched <= 1
+    assert tokens.read(good).organisation == "ttd"
+
+
+@pytest.mark.parametrize("header", ["jku", "x5u", "kid", "jwk", "x5c", "x5t"])
+def test_an_address_in_a_token_is_never_visited(
+    header: str, publisher: Publisher, trust: Trust
+) -> None:
+    """Nor are keys in it used, also where keys are fetched from an issuer that is trusted."""
+    trap = Publisher()
+    trap.publish(jwk(OTHER_RSA_KEY, "first"))
+    brought: Any = {"jwk": jwk(OTHER_RSA_KEY, "first"), "x5c": [trap.url]}.get(header, trap.url)
+    trust(published_by(publisher))
+    token = jwt.encode(claims(), OTHER_RSA_KEY, "RS256", headers={"kid": "first", header: brought})
+    assert refused(token)
+    trap.close()
+    assert (trap.fetched, publisher.fetched) == (0, 1)
+
+
+def test_a_key_that_is_withdrawn_vouches_no_longer(
+    publisher: Publisher, trust: Trust, clock: Clock
+) -> None:
+    trust(published_by(publisher))
+    old, new = signed(RSA_KEY, "first"), signed(OTHER_RSA_KEY, "second")
+    assert tokens.read(old)
+    publisher.publish(jwk(OTHER_RSA_KEY, "second"))
+    assert refused(new)  # nobody looks again within the pause
+    clock.now += KeySet.PAUSE
+    assert tokens.read(new)
+    assert refused(old)
+    assert refused(signed(RSA_KEY))
+
+
+def test_a_key_id_that_another_issuer_uses_too_proves_nothing(
+    publisher: Publisher, trust: Trust
+) -> None:
+    other = Publisher()
+    other.publish(jwk(OTHER_RSA_KEY, "first"))
+    trust(published_by(publisher), {"JWKS_URL": other.url, "ISSUER": "https://other.example/"})
+    assert refused(signed(OTHER_RSA_KEY, "first"))
+    assert refused(signed(RSA_KEY, "first", iss="https://other.example/"))
+    assert tokens.read(signed(OTHER_RSA_KEY, "first", iss="https://other.example/"))
+    other.close()
+
+
+def test_our_own_secret_does_not_sign_for_an_issuer_nor_an_issuers_key_for_us(trust: Trust) -> None:
+    trust({"KEY": pem(RSA_KEY), "ISSUER": ISSUER}, own=OWN_SECRET)
+    assert refused(signed(OWN_SECRET))
+    assert refused(signed(RSA_KEY, iss=tokens.OWN_ISSUER))
+    assert refused(hand_signed({"alg": "HS256"}, claims(), pem(RSA_KEY).encode()))
+    own = claims(iss=tokens.OWN_ISSUER)
+    assert refused(hand_signed({"alg": "HS256"}, own, pem(RSA_KEY).encode()))
+
+
+@pytest.mark.parametrize("word", ["HS384", "HS512", "RS384", "PS256", "ES384", "EdDSA", "hs256"])
+def test_an_algorithm_beside_the_two_kinds_is_refused(word: str, trust: Trust) -> None:
+    trust({"KEY": pem(RSA_KEY)}, {"KEY": SECRET}, own=OWN_SECRET)
+    assert refused(hand_signed({"alg": word}, claims(), SECRET.encode()))
+
+
+@pytest.mark.parametrize("signature", [bytes(64), bytes(63) + b"\1", b"\xff" * 64, b""])
+def test_a_signature_of_nothing_is_refused(signature: bytes, trust: Trust) -> None:
+    """As CVE-2022-21449 took it: zeroes satisfy the equation of ECDSA where nobody looks."""
+    trust({"KEY": pem(EC_KEY), "ISSUER": ISSUER})
+    head, body, _ = signed(EC_KEY).split(".")
+    assert refused(f"{head}.{body}.{base64url_encode(signature).decode()}")
+    assert tokens.read(signed(EC_KEY))
+
+
+@pytest.mark.parametrize("header", [{"crit": ["exp"]}, {"crit": ["x"], "x": 1}, {"b64": False}])
+def test_what_a_header_insists_on_and_nobody_understands_is_refused(
+    header: dict[str, Any], trust: Trust
+) -> None:
+    trust({"KEY": SECRET})
+    assert refused(hand_signed({"alg": "HS256", **header}, claims(), SECRET.encode()))
+
+
+@pytest.mark.parametrize(
+    "claim", ["urn:altinn:org", "scope", "aud", "iss", "exp", "anything"], ids=str
+)
+@pytest.mark.parametrize(
+    ("opening", "closing", "depth"),
+    [("[", "]", 2500), ("[", "]", 900), ('{"a":', "}", 900)],
+    ids=["lists deep", "lists", "objects"],
+)
+def test_claims_that_are_nested_deep_are_refused_or_none(
+    claim: str, opening: str, closing: str, depth: int, trust: Trust
+) -> None:
+    """Also of who has the key, and whether or not the parser gives up on the way."""
+    trust({"KEY": SECRET, "ISSUER": ISSUER})
+    deep = opening * depth + "1" + closing * depth
+    good = json.dumps(claims(**{claim: "DEEP"})).replace('"DEEP"', deep)
+    token = hand_signed_text('{"alg": "HS256"}', good, SECRET.encode())
+    assert len(token) <= tokens.MAX_TOKEN_LENGTH
+    try:
+        caller = tokens.read(token)
+    except InvalidToken:
+        return
+    assert caller.organisation in ("", "ttd")
+    assert claim in ("urn:altinn:org", "scope", "aud", "anything")
+
+
+def hand_signed_text(header: str, payload: str, secret: bytes) -> str:
+    head, body = (base64url_encode(part.encode()) for part in (header, payload))
+    signature = hmac.HMAC(secret, hashes.SHA256())
+    signature.update(head + b"." + body)
+    return b".".join((head, body, base64url_encode(signature.finalize()))).decode()
+
+
+def test_of_a_claim_that_is_said_twice_the_same_one_counts_everywhere(trust: Trust) -> None:
+    """The issuer that is looked for is the one that is verified."""
+    trust({"KEY": SECRET, "ISSUER": ISSUER})
+    twice = json.dumps(claims())[:-1] + ', "iss": "https://other.example/"}'
+    assert refused(hand_signed_text('{"alg": "HS256"}', twice, SECRET.encode()))
+    twice = '{"iss": "https://other.example/", ' + json.dumps(claims())[1:]
+    assert tokens.read(hand_signed_text('{"alg": "HS256"}', twice, SECRET.encode()))
+
+
+def test_the_beginning_of_an_issuers_name_is_not_its_name(trust: Trust) -> None:
+    """As PyJWT 2.10.0 took it (CVE-2024-53861)."""
+    trust({"KEY": SECRET, "ISSUER": ISSUER})
+    for name in (ISSUER[:-1], ISSUER[1:], "e", [ISSUER], f"{ISSUER} "):
+        assert refused(hand_signed({"alg": "HS256"}, claims(iss=name), SECRET.encode()))
+
+
+def test_many_key_ids_at_once_make_one_visit(publisher: Publisher, trust: Trust) -> None:
+    trust(published_by(publisher))
+    strange = [signed(OTHER_RSA_KEY, f"kid-{number}") for number in range(50)]
+    assert tokens.read(signed(RSA_KEY, "first"))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(refused, strange))
+    assert publisher.fetched == 1

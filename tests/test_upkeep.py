@@ -1338,15 +1338,16 @@ def test_an_id_that_is_purged_before_it_is_looked_up_is_sent_once(
     assert len(stub.seen) == 2
 
 
-def test_an_order_that_is_purged_after_its_id_was_looked_up_is_sent_anew(
+def test_of_an_order_that_is_purged_after_its_id_was_looked_up_is_told_what_became(
     stub: Any, clock: Clock, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(KEEP_ORDERS=DAY)
     stub.do = delivered
-    send(Channel.SMS, idempotency_id="a")
+    first = send(Channel.SMS, idempotency_id="a")
     clock.go(91 * DAY)
     monkeypatch.setattr(instant, "differs", after(purge, instant.differs))
-    assert not send(Channel.SMS, idempotency_id="a").replayed
+    assert send(Channel.SMS, idempotency_id="a") == _replayed(first)
+    assert not Order.objects.exists()
 
 
 def test_feed_numbers_go_on_after_the_newest_were_purged(api: Any, stub: Any, clock: Clock) -> None:

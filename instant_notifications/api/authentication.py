@@ -24,7 +24,7 @@ class BearerAuthentication(BaseAuthentication):
             caller = tokens.read(token.strip().decode("ascii"))
         except (tokens.InvalidToken, UnicodeDecodeError) as error:
             logger.info(
-                "token refused: %s", error if isinstance(error, tokens.InvalidToken) else ""
+                "token refused reason=%s", error if isinstance(error, tokens.InvalidToken) else ""
             )
             raise AuthenticationFailed("The bearer token is not valid.") from None
         return caller, caller

@@ -166,6 +166,7 @@ def id_in_path(name: str) -> OpenApiParameter:
     return OpenApiParameter(name, {"type": "string", "format": "uuid"}, "path")
 
 
+NOT_NEGATIVE: Final = {"type": "integer", "minimum": 0}
 SEND_HEADERS: Final = (
     header("Location", "The shipment's own address.", 200, 201),
     header("Idempotent-Replayed", "`true`: nothing was sent now.", 200),
@@ -212,8 +213,20 @@ SEND_OPERATIONS: Final[Sequence[tuple[Any, str, str, dict[str, Any]]]] = (
 )
 
 
+@cache
+def describe() -> None:
+    """Add to each operation what its code does not say.
+
+    To be done as the routes are loaded: where drf-spectacular is installed, its own check for
+    deployment, and the host's own document, take views for a mistake that are not described.
+    """
+    _describe()
+    for app, describer in DESCRIBERS.items():
+        if apps.is_installed(app):
+            import_module(describer).describe()
+
+
 def _describe() -> None:
-    """Add to each operation what its code does not say."""
     for view, operation_id, summary, example in SEND_OPERATIONS:
         deprecated = view is views.DeprecatedInstantView
         extend(
@@ -234,7 +247,7 @@ def _describe() -> None:
         operation_id="getShipment",
         summary="Delivery manifest of one shipment",
         tags=["Shipments"],
-        parameters=[id_in_path("shipment_id")],
+        parameters=[id_in_path("shipment_id"), CHALLENGE],
         responses={200: ShipmentAnswer, **COMMON_ANSWERS, **NOT_YOURS},
     )
     extend(
@@ -247,8 +260,8 @@ def _describe() -> None:
             CHALLENGE,
             header("X-Oldest-Sequence", "The oldest number that can still be read.", 200),
             header("X-Latest-Sequence", "The latest number that was given.", 200),
-            OpenApiParameter("seq", int, description="Exclusive cursor.", default=0),
-            OpenApiParameter("pageSize", int, description="Held to 1…500.", default=500),
+            OpenApiParameter("seq", NOT_NEGATIVE, description="Exclusive cursor.", default=0),
+            OpenApiParameter("pageSize", NOT_NEGATIVE, description="Held to 1…500.", default=500),
             OpenApiParameter("orderBy", str, enum=["asc", "desc"], default="asc"),
         ],
         responses={
@@ -303,10 +316,6 @@ def _route(request: HttpRequest, name: str) -> str:
 @cache
 def _generated() -> Mapping[str, Any]:
     """The document but for its address, which depends on the request."""
-    _describe()
-    for app, describer in DESCRIBERS.items():
-        if apps.is_installed(app):
-            import_module(describer).describe()
     # The host's hooks are made for the host's own API.
     with patched_settings({"PREPROCESSING_HOOKS": [], "POSTPROCESSING_HOOKS": []}):
         generator = SchemaGenerator(urlconf="instant_notifications.api.urls")

@@ -127,15 +127,15 @@ def answer_exception(exception: Exception, context: Mapping[str, Any]) -> Respon
     if isinstance(exception, drf.APIException | Http404 | PermissionDenied | SuspiciousOperation):
         return _answer_http_error(exception, trace_id)
     got_request_exception.send(sender=None, request=request._request)
-    logger.error("unexpected trace_id=%s %s", trace_id, privacy.place_of(exception))
+    logger.error("unexpected trace_id=%s error=%s", trace_id, privacy.place_of(exception))
     return _answer(500, "An unexpected error occurred.", trace_id)
 
 
 def _answer_failure(problem: Problem, exception: Exception, trace_id: str) -> Response:
     if isinstance(exception, NotConfigured):
-        logger.error("not configured trace_id=%s: %s", trace_id, exception)
+        logger.error("not configured trace_id=%s reason=%s", trace_id, exception)
     if isinstance(exception, InterfaceError | OperationalError):
-        logger.error("database away trace_id=%s %s", trace_id, privacy.place_of(exception))
+        logger.error("database away trace_id=%s error=%s", trace_id, privacy.place_of(exception))
     members: dict[str, Any] = {}
     retry_after = problem.retry_after
     if isinstance(exception, HandoverFailed):

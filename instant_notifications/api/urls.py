@@ -29,4 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
 if apps.is_installed("instant_notifications.otp"):
     urlpatterns += [path("otp/", include("instant_notifications.otp.api"))]
 if apps.is_installed("drf_spectacular"):
-    urlpatterns += [path("schema/", include("instant_notifications.api.openapi"))]
+    from instant_notifications.api import openapi
+
+    openapi.describe()
+    urlpatterns += [path("schema/", include(openapi))]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from instant_notifications import feed, guard, orders
+from instant_notifications import feed, guard, orders, telemetry
 from instant_notifications.api.authentication import (
     BearerAuthentication,
     MayCreateNotifications,
@@ -76,6 +75,17 @@ class ContractView(APIView):
     def get_exception_handler(self) -> Callable[..., Response]:
         return answer_exception
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        match = self.request.resolver_match
+        problem = getattr(answer, "data", None) if answer.status_code >= 400 else None
+        telemetry.API_ANSWERS.add(
+            route=(match and match.url_name) or "",
+            status=str(answer.status_code),
+            problem=(problem or {}).get("code", ""),
+        )
+        return answer
+
     def path_of(self, name: str, **kwargs: Any) -> str:
         """The path of one of our routes, under whatever name the host mounted us."""
         match = self.request.resolver_match
@@ -110,8 +120,8 @@ class InstantView(ContractView):
 
     def post(self, request: Request) -> Response:
         draft = self.serializer_class(data=request.data).draft(creator_of(request))
-        guard.admit_send(draft.creator, unless=partial(orders.is_known, draft))
-        sent = orders.send(draft)
+        with guard.counted():  # a repeat is reserved no more, and so is not charged
+            sent = orders.send(draft, also=lambda _: guard.charge_send(draft.creator))
         path = self.path_of("shipment", shipment_id=sent.shipment_id)
         return self.answer_to_order(sent, _sent_body(sent), path)
 

@@ -10,7 +10,7 @@ from asgiref.local import Local
 from django.core.signals import setting_changed
 from django.db import Error as DatabaseFailure
 
-from instant_notifications import privacy
+from instant_notifications import privacy, telemetry
 from instant_notifications.backends import backend_class, made
 from instant_notifications.conf import SETTINGS_NAME, settings
 from instant_notifications.contacts.addresses import usable
@@ -38,7 +38,10 @@ def look_up(recipients: Iterable[Recipient]) -> Mapping[Recipient, Contact]:
         identities = list(sought)
         for begin in range(0, len(identities), MOST_AT_ONCE):
             batch = identities[begin : begin + MOST_AT_ONCE]
-            for identity, contact in _ask(kind, batch, include_stale=include_stale).items():
+            with telemetry.span("contacts", kind=kind, number=len(batch)) as told:
+                known = _ask(kind, batch, include_stale=include_stale)
+                told.tell(known=len(known))
+            for identity, contact in known.items():
                 found |= dict.fromkeys(sought[identity], contact)
     return found
 

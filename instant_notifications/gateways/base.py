@@ -245,7 +245,7 @@ class BaseGateway:
         except HandoverFailed:
             raise
         except NotConfigured as error:
-            logger.error("gateway not configured gateway=%s: %s", self.alias, error)  # noqa: TRY400
+            logger.error("gateway not configured gateway=%s reason=%s", self.alias, error)  # noqa: TRY400
             raise Unavailable("not configured") from None
         except Exception as error:  # noqa: BLE001 (closed by default)
             raise OutcomeUnknown(privacy.place_of(error, frames=1)) from None

@@ -5,7 +5,7 @@ What is known stands in the database and so holds for all processes. The HTTP AP
 latter names in the transaction that reserves the code, and report what becomes of it.
 """
 
-from instant_notifications.guard.admission import admit_code, admit_send
+from instant_notifications.guard.admission import admit_code, admit_send, charge_send
 from instant_notifications.guard.countries import count_costly, require_country
 from instant_notifications.guard.holds import note_sent, note_verified
 from instant_notifications.guard.limits import Toll, take
@@ -15,6 +15,7 @@ __all__ = [
     "Toll",
     "admit_code",
     "admit_send",
+    "charge_send",
     "count_costly",
     "counted",
     "note_sent",

@@ -17,12 +17,17 @@ def admit_send(creator: str, *, unless: Callable[[], bool]) -> None:
     they have sent. It is asked only where the answer matters.
     """
     try:
-        limits.take(limits.toll_of({"creator": creator}))
+        charge_send(creator)
     except TooManyRequests as refusal:
         if unless():
             return
         count(refusal.limit)
         raise
+
+
+def charge_send(creator: str) -> None:
+    """The same in the transaction that reserves what is to be sent, for those who have one."""
+    limits.take(limits.toll_of({"creator": creator}))
 
 
 def admit_code(recipient: str, *, address: str = "") -> Toll:

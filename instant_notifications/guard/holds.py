@@ -54,7 +54,9 @@ def _note(recipient: str, what: str) -> None:
         if what == "sent":
             _hold_the_suspicious(subjects, timezone.now())
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("share of verified codes not kept: %s", privacy.place_of(error, frames=1))
+        logger.warning(
+            "share of verified codes not kept error=%s", privacy.place_of(error, frames=1)
+        )
 
 
 def _add(subject: str, what: str, now: datetime) -> None:

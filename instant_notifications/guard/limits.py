@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from django.db.models import Case, F, Q, QuerySet, Value, When
-from django.db.models.functions import Greatest
+from django.db import connections
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from instant_notifications import privacy
@@ -116,11 +116,22 @@ def _wait(charge: Charge, full_at: float) -> float:
 
 def _move(charge: Charge) -> int:
     now = timezone.now().timestamp()
-    incredible = Q(full_at__gt=_latest(charge, now))
-    has_room = Q(full_at__lte=now + charge.seconds - charge.cost)
-    begin = Case(When(incredible, then=Value(now)), default=Greatest(F("full_at"), Value(now)))
-    mine = _rows().filter(has_room | incredible, pk=charge.key)
-    return mine.update(full_at=begin + Value(charge.cost))
+    incredible, has_room = _latest(charge, now), now + charge.seconds - charge.cost
+    connection = connections[primary()]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MOVE.format(key=connection.ops.quote_name("key")),
+            [incredible, now, now, charge.cost, charge.key, has_room, incredible],
+        )
+        return int(cursor.rowcount)
+
+
+_MOVE: Final = """
+    UPDATE instant_notifications_allowance
+    SET full_at = CASE WHEN full_at > %s OR full_at < %s THEN %s ELSE full_at END + %s
+    WHERE {key} = %s AND (full_at <= %s OR full_at > %s)
+"""
+"""By hand, since it is part of each message that comes over HTTP."""
 
 
 def _latest(charge: Charge, now: float) -> float:

@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from instant_notifications import privacy
+from instant_notifications import privacy, telemetry
 from instant_notifications.exceptions import Blocked, TooManyRequests
 from instant_notifications.models import Refusals, primary
 
@@ -38,10 +38,11 @@ def counted() -> Iterator[None]:
 
 def count(reason: str) -> None:
     """Whatever goes wrong with it, the refusal itself goes out."""
+    telemetry.GUARD_REFUSALS.add(reason=reason)
     try:
         _count(reason)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("refusal not counted: %s", privacy.place_of(error, frames=1))
+        logger.warning("refusal not counted error=%s", privacy.place_of(error, frames=1))
 
 
 def _count(reason: str) -> None:

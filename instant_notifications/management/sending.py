@@ -26,12 +26,12 @@ class SendCommand(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("to", help="the recipient")
         parser.add_argument("body", nargs="?", default="-", help="the text; without it, stdin")
-        parser.add_argument("--sender", default="")
+        parser.add_argument("--sender", default="", help="whom it comes from, as is shown")
         parser.add_argument(
             "--secret", action="store_true", help="erase the text once it is not needed"
         )
         parser.add_argument("--idempotency-id", default="", help="the same id never sends twice")
-        parser.add_argument("--senders-reference", default="")
+        parser.add_argument("--senders-reference", default="", help="of yours, to find it by")
         parser.add_argument("--org", dest="creator", default="", help="the sending organisation")
 
     def send(self, **message: Any) -> Sent:

@@ -2,20 +2,43 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+from instant_notifications.migrations import _gentle as gentle
 
-def tell_old_entries_apart(apps, schema_editor):
+BATCH = 5000
+
+
+def tell_entries_apart(apps, schema_editor):
     """Entries from before do not know their change; their number tells them apart."""
+    if gentle.is_postgresql(schema_editor):
+        let_the_release_before_write_on(schema_editor)
     entries = apps.get_model("instant_notifications", "FeedEntry").objects
-    entries.using(schema_editor.connection.alias).update(
-        delivery_id=models.F("shipment_id"), revision=models.F("sequence_number")
+    rows = entries.using(schema_editor.connection.alias).order_by("pk")
+    done = 0
+    while keys := rows.filter(pk__gt=done).values_list("pk", flat=True)[:BATCH]:
+        batch, done = rows.filter(pk__gt=done, pk__lte=max(keys)), max(keys)
+        batch.filter(delivery_id__isnull=True).update(
+            delivery_id=models.F("shipment_id"), revision=models.F("sequence_number")
+        )
+
+
+def let_the_release_before_write_on(schema_editor):
+    """It knows nothing of changes, so the database makes one up for each of its entries."""
+    gentle.run(
+        schema_editor,
+        # At once: an entry with one of them would be taken for one that is filled in.
+        "ALTER TABLE {} ALTER COLUMN {} SET DEFAULT gen_random_uuid(),"
+        " ALTER COLUMN {} SET DEFAULT 0",
+        "instant_notifications_feedentry",
+        "delivery_id",
+        "revision",
     )
 
 
-class Migration(migrations.Migration):
+class Migration(gentle.Migration):
     dependencies = [("instant_notifications", "0001_initial")]
 
     operations = [
-        migrations.CreateModel(
+        gentle.CreateModel(
             name="UnmatchedReceipt",
             fields=[
                 (
@@ -49,33 +72,33 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "unmatched receipts",
             },
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="delivery", name="secret", field=models.BooleanField(default=False)
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="feedentry",
             name="delivery_id",
             field=models.UUIDField(editable=False, null=True),
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="feedentry", name="revision", field=models.PositiveBigIntegerField(null=True)
         ),
-        migrations.RunPython(tell_old_entries_apart, migrations.RunPython.noop),
-        migrations.AlterField(
+        migrations.RunPython(tell_entries_apart, migrations.RunPython.noop, atomic=False),
+        gentle.AlterFieldToNotNull(
             model_name="feedentry", name="delivery_id", field=models.UUIDField(editable=False)
         ),
-        migrations.AlterField(
+        gentle.AlterFieldToNotNull(
             model_name="feedentry", name="revision", field=models.PositiveBigIntegerField()
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="statusevent", name="part", field=models.CharField(blank=True, max_length=64)
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="statusevent",
             name="reported_status",
             field=models.CharField(blank=True, max_length=40),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("lease_until__isnull", False)),
@@ -83,7 +106,7 @@ class Migration(migrations.Migration):
                 name="instant_delivery_leased",
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("completed_at__isnull", True)),
@@ -91,7 +114,7 @@ class Migration(migrations.Migration):
                 name="instant_delivery_incomplete",
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("content__isnull", False)),
@@ -99,7 +122,7 @@ class Migration(migrations.Migration):
                 name="instant_delivery_content",
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("content__isnull", False), ("secret", True)),
@@ -107,7 +130,7 @@ class Migration(migrations.Migration):
                 name="instant_delivery_secret",
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("destination__isnull", False)),
@@ -115,20 +138,20 @@ class Migration(migrations.Migration):
                 name="instant_delivery_destination",
             ),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="feedentry",
             constraint=models.UniqueConstraint(
                 fields=("shipment", "delivery_id", "revision"), name="instant_feed_change"
             ),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="unmatchedreceipt",
             constraint=models.UniqueConstraint(
                 fields=("gateway", "gateway_reference", "reference", "word", "part", "status"),
                 name="instant_unmatched_once",
             ),
         ),
-        migrations.AlterField(
+        gentle.AlterForeignKeyToUnindexed(
             model_name="feedentry",
             name="shipment",
             field=models.ForeignKey(

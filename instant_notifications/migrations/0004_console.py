@@ -2,8 +2,10 @@
 
 from django.db import migrations, models
 
+from instant_notifications.migrations import _gentle as gentle
 
-class Migration(migrations.Migration):
+
+class Migration(gentle.Migration):
     dependencies = [("instant_notifications", "0003_gateways")]
 
     operations = [
@@ -15,17 +17,13 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "gateways",
             },
         ),
-        migrations.RemoveConstraint(
-            model_name="idempotencyrecord", name="instant_idempotency_unique"
-        ),
-        migrations.RemoveIndex(model_name="delivery", name="instant_delivery_gateway_ref"),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="delivery",
             index=models.Index(
                 fields=["gateway_reference", "gateway"], name="instant_delivery_reference"
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="shipment",
             index=models.Index(
                 condition=models.Q(("senders_reference", ""), _negated=True),
@@ -33,10 +31,13 @@ class Migration(migrations.Migration):
                 name="instant_shipment_reference",
             ),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="idempotencyrecord",
             constraint=models.UniqueConstraint(
                 fields=("key", "creator", "scope"), name="instant_idempotency_once"
             ),
         ),
+        # Only now, so that nothing goes unchecked or unindexed meanwhile.
+        gentle.RemoveConstraint(model_name="idempotencyrecord", name="instant_idempotency_unique"),
+        gentle.RemoveIndex(model_name="delivery", name="instant_delivery_gateway_ref"),
     ]

@@ -4,12 +4,20 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+from instant_notifications.migrations import _gentle as gentle
 
-class Migration(migrations.Migration):
+
+def blame_the_clock(apps, schema_editor):
+    """What people have decided, in the words that there were before."""
+    events = apps.get_model("instant_notifications", "StatusEvent").objects
+    events.using(schema_editor.connection.alias).filter(cause="operator").update(cause="expiry")
+
+
+class Migration(gentle.Migration):
     dependencies = [("instant_notifications", "0004_console")]
 
     operations = [
-        migrations.CreateModel(
+        gentle.CreateModel(
             name="Figures",
             fields=[
                 ("began_at", models.DateTimeField(primary_key=True, serialize=False)),
@@ -22,7 +30,7 @@ class Migration(migrations.Migration):
                 "default_permissions": ("view",),
             },
         ),
-        migrations.CreateModel(
+        gentle.CreateModel(
             name="Intervention",
             fields=[
                 (
@@ -90,8 +98,9 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "unmatched receipts",
             },
         ),
-        migrations.RemoveConstraint(model_name="statusevent", name="instant_event_cause"),
-        migrations.AddField(
+        gentle.RemoveConstraint(model_name="statusevent", name="instant_event_cause"),
+        migrations.RunPython(migrations.RunPython.noop, blame_the_clock),
+        gentle.AddField(
             model_name="idempotencyrecord",
             name="repeated_at",
             field=models.DateTimeField(null=True),
@@ -130,7 +139,7 @@ class Migration(migrations.Migration):
             name="status",
             field=models.CharField(blank=True, max_length=40, verbose_name="status"),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="statusevent",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -139,7 +148,7 @@ class Migration(migrations.Migration):
                 name="instant_event_cause",
             ),
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="intervention",
             name="delivery",
             field=models.ForeignKey(
@@ -149,7 +158,7 @@ class Migration(migrations.Migration):
                 verbose_name="delivery",
             ),
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="intervention",
             name="successor",
             field=models.OneToOneField(

@@ -5,13 +5,24 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import instant_notifications.fields
+from instant_notifications.migrations import _gentle as gentle
 
 
-class Migration(migrations.Migration):
+def forget_regular_orders(apps, schema_editor):
+    """Leaves no word that was not known before."""
+    database = schema_editor.connection.alias
+    events = apps.get_model("instant_notifications", "StatusEvent").objects.using(database)
+    events.filter(cause="caller").update(cause="operator")
+    events.filter(cause="lookup").update(cause="handover")
+    ids = apps.get_model("instant_notifications", "IdempotencyRecord").objects.using(database)
+    ids.filter(scope="order").delete()
+
+
+class Migration(gentle.Migration):
     dependencies = [("instant_notifications", "0007_contacts")]
 
     operations = [
-        migrations.CreateModel(
+        gentle.CreateModel(
             name="Notice",
             fields=[
                 (
@@ -39,7 +50,7 @@ class Migration(migrations.Migration):
             ],
             options={"verbose_name": "notice", "verbose_name_plural": "notices"},
         ),
-        migrations.CreateModel(
+        gentle.CreateModel(
             name="Plan",
             fields=[
                 (
@@ -79,22 +90,21 @@ class Migration(migrations.Migration):
             ],
             options={"verbose_name": "plan", "verbose_name_plural": "plans"},
         ),
-        migrations.RemoveConstraint(
-            model_name="idempotencyrecord", name="instant_idempotency_scope"
-        ),
-        migrations.RemoveConstraint(model_name="statusevent", name="instant_event_cause"),
-        migrations.AddField(
+        gentle.RemoveConstraint(model_name="idempotencyrecord", name="instant_idempotency_scope"),
+        gentle.RemoveConstraint(model_name="statusevent", name="instant_event_cause"),
+        migrations.RunPython(migrations.RunPython.noop, forget_regular_orders),
+        gentle.AddField(
             model_name="delivery", name="claimed_until", field=models.DateTimeField(null=True)
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="delivery", name="daytime", field=models.BooleanField(default=False)
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="delivery",
             name="due_at",
             field=models.DateTimeField(null=True, verbose_name="due"),
         ),
-        migrations.AddField(model_name="order", name="dialog", field=models.JSONField(null=True)),
+        gentle.AddField(model_name="order", name="dialog", field=models.JSONField(null=True)),
         migrations.AlterField(
             model_name="idempotencyrecord",
             name="scope",
@@ -118,7 +128,7 @@ class Migration(migrations.Migration):
                 max_length=16,
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("due_at__isnull", False)),
@@ -126,14 +136,14 @@ class Migration(migrations.Migration):
                 name="instant_delivery_due",
             ),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="idempotencyrecord",
             constraint=models.CheckConstraint(
                 condition=models.Q(("scope__in", ["sms", "email", "order"])),
                 name="instant_idempotency_scope",
             ),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="statusevent",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -145,7 +155,7 @@ class Migration(migrations.Migration):
                 name="instant_event_cause",
             ),
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="notice",
             name="order",
             field=models.ForeignKey(
@@ -155,7 +165,7 @@ class Migration(migrations.Migration):
                 to="instant_notifications.order",
             ),
         ),
-        migrations.AddField(
+        gentle.AddField(
             model_name="plan",
             name="notice",
             field=models.ForeignKey(
@@ -164,7 +174,7 @@ class Migration(migrations.Migration):
                 to="instant_notifications.notice",
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="notice",
             index=models.Index(
                 condition=models.Q(("content__isnull", False)),
@@ -172,13 +182,13 @@ class Migration(migrations.Migration):
                 name="instant_notice_content",
             ),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="notice",
             constraint=models.UniqueConstraint(
                 fields=("order", "place"), name="instant_notice_place"
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="plan",
             index=models.Index(
                 condition=models.Q(("due_at__isnull", False)),
@@ -186,7 +196,7 @@ class Migration(migrations.Migration):
                 name="instant_plan_due",
             ),
         ),
-        migrations.AddIndex(
+        gentle.AddIndex(
             model_name="plan",
             index=models.Index(
                 condition=models.Q(
@@ -196,7 +206,7 @@ class Migration(migrations.Migration):
                 name="instant_plan_digest",
             ),
         ),
-        migrations.AddConstraint(
+        gentle.AddConstraint(
             model_name="plan",
             constraint=models.CheckConstraint(
                 condition=models.Q(

@@ -23,6 +23,7 @@ from instant_notifications.models.orders import (
 )
 from instant_notifications.models.planning import Notice, Plan
 from instant_notifications.models.receipts import UnmatchedReceipt
+from instant_notifications.models.statements import insert, insert_for_each, update
 
 __all__ = [
     "Allowance",
@@ -47,8 +48,11 @@ __all__ = [
     "UnmatchedReceipt",
     "VerifiedShare",
     "can_skip_locked",
+    "insert",
+    "insert_for_each",
     "primary",
     "refuse_open_transaction",
     "release_pooled_connection",
+    "update",
     "uuid7",
 ]

@@ -39,7 +39,8 @@ class FeedEntry(models.Model):
     status = models.CharField(max_length=STATUS_LENGTH, choices=choices(OrderStatus))
     at = models.DateTimeField(default=timezone.now)
     recipients = models.JSONField()
-    """``[{delivery, status, at}]``; the destination is looked up, so that it can be erased."""
+    """``[{delivery, channel, status, at}]``, of the entry's own delivery without ``delivery``. The
+    destination is looked up, so that it can be erased."""
 
     class Meta:
         verbose_name = _("feed entry")

@@ -46,13 +46,11 @@ def read_order(creator: str, order_id: UUID, *, using: str | None = None) -> Cha
     """``None`` for an instant order, an unknown one, or somebody else's."""
     orders = Order.objects.using(using).filter(pk=order_id, creator=creator, notices__place=0)
     order = orders.first()
-    if order is None:
+    notifications = _planned(order, ShipmentType.NOTIFICATION) if order else ()
+    if not order or not notifications:  # or it was purged between two looks at it
         return None
-    return Chain(
-        order=order,
-        notifications=_planned(order, ShipmentType.NOTIFICATION),
-        reminders=_planned(order, ShipmentType.REMINDER),
-    )
+    reminders = _planned(order, ShipmentType.REMINDER)
+    return Chain(order=order, notifications=notifications, reminders=reminders)
 
 
 def _planned(order: Order, kind: ShipmentType) -> Sequence[Planned]:

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from instant_notifications import dispatch, privacy, record, rules
+from instant_notifications import dispatch, privacy, record, rules, telemetry
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import (
     ContentMismatch,
@@ -31,9 +31,11 @@ from instant_notifications.models import (
     IdempotencyRecord,
     Order,
     Shipment,
+    insert,
     primary,
     refuse_open_transaction,
     release_pooled_connection,
+    update,
     uuid7,
 )
 from instant_notifications.route import require_route, safe_to_repeat
@@ -206,15 +208,13 @@ def send(draft: Draft, *, also: Also = _nothing_else) -> Sent:
 
     ``also`` is done in the transaction that reserves it.
     """
-    try:
-        return _send(draft, also)
-    except _Forgotten:
-        return _send(draft, also)
-
-
-def is_known(draft: Draft) -> bool:
-    """Whether its id was used before, so that what became of it may be all there is to tell."""
-    return _known(draft) is not None
+    with telemetry.span("send", channel=draft.channel, creator=draft.creator) as told:
+        try:
+            sent = _send(draft, also)
+        except _Forgotten:
+            sent = _send(draft, also)
+        told.tell(shipment=sent.shipment_id, outcome=sent.status, replayed=sent.replayed)
+        return sent
 
 
 class _Forgotten(NotificationError):  # noqa: N818
@@ -227,7 +227,8 @@ def _send(draft: Draft, also: Also) -> Sent:
     with _database_needed(Unavailable):
         refuse_open_transaction()
         try:
-            delivery = _reserve(draft, also)
+            with telemetry.span("reserve"):
+                delivery = _reserve(draft, also)
         except IntegrityError:
             pass  # left at once: its text quotes the id
         except NotConfigured as error:
@@ -283,8 +284,7 @@ def _reserve(draft: Draft, also: Also) -> Delivery:
         created_at=now,
     )
     with transaction.atomic(using=primary(), durable=True):
-        for row in (order, idempotency, shipment, delivery):
-            row.save(using=primary(), force_insert=True)
+        insert(order, idempotency, shipment, delivery)
         also(delivery)
     return delivery
 
@@ -361,15 +361,13 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
     """
     deadline = monotonic() + _patience()
     with _database_needed(OutcomeUnknown):
-        earlier = _known(draft)
-    if earlier is None:
+        delivery = _known(draft)
+    if delivery is None:
         raise otherwise
+    earlier = delivery.shipment.order.idempotency
     other_content = differs(earlier, _fingerprints(draft))
     for pause in _pauses():
         with _database_needed(OutcomeUnknown):
-            delivery = _delivery_of(earlier)
-            if delivery is None:
-                raise _Forgotten("The order is gone.")
             if delivery.handover == Handover.TAKEN:
                 _note_replay(earlier)
                 return sent_as(delivery, replayed=True, differs=other_content)
@@ -382,6 +380,10 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
                 raise StillUnderWay(retry_after=1)
         release_pooled_connection()
         sleep(pause)
+        with _database_needed(OutcomeUnknown):
+            delivery = Delivery.objects.as_recorded().filter(pk=delivery.pk).first()
+        if delivery is None:
+            raise _Forgotten("The order is gone.")
     raise AssertionError("the pauses never end")
 
 
@@ -397,8 +399,14 @@ def _pauses() -> Iterator[float]:
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _known(draft: Draft) -> IdempotencyRecord | None:
-    return known(draft.creator, draft.channel, draft.idempotency_id)
+def _known(draft: Draft) -> Delivery | None:
+    """What the id stands for, and the record that says so."""
+    deliveries = Delivery.objects.as_recorded().select_related("shipment__order__idempotency")
+    return deliveries.filter(
+        shipment__order__idempotency__creator=draft.creator,
+        shipment__order__idempotency__scope=draft.channel,
+        shipment__order__idempotency__key=draft.idempotency_id,
+    ).first()
 
 
 def known(creator: str, scope: str, key: str) -> IdempotencyRecord | None:
@@ -421,17 +429,11 @@ def _note_replay(record: IdempotencyRecord) -> None:
     now, noted_at = timezone.now(), record.repeated_at
     if noted_at is not None and now - noted_at < _REPLAYS_NOTED_EVERY:
         return
-    records = IdempotencyRecord.objects.using(primary())
     try:
-        with transaction.atomic(using=primary()):
-            records.filter(pk=record.pk, repeated_at=noted_at).update(repeated_at=now)
+        update(IdempotencyRecord, {"repeated_at": now}, where={"id": record.pk})
     except (DatabaseError, InterfaceError) as error:
         place = privacy.place_of(error, frames=1)
-        logger.warning("replay not noted order=%s %s", record.order_id, place)
-
-
-def _delivery_of(record: IdempotencyRecord) -> Delivery | None:
-    return Delivery.objects.as_recorded().filter(shipment__order_id=record.order_id).first()
+        logger.warning("replay not noted order=%s error=%s", record.order_id, place)
 
 
 def _next_attempt(draft: Draft, delivery: Delivery) -> tuple[Delivery, Sequence[str]] | None:

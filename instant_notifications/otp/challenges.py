@@ -18,7 +18,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from instant_notifications import guard, orders, privacy, rules
+from instant_notifications import guard, orders, privacy, rules, telemetry
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import InvalidMessage, NotificationError, OutcomeUnknown
 from instant_notifications.models import primary, refuse_open_transaction, uuid7
@@ -138,6 +138,19 @@ def verify(
     """
     refuse_open_transaction()
     theirs = _of(challenge_id, purpose, user, session, creator).defer("destination")
+    with telemetry.span("otp.verify") as told:
+        result = _verify(theirs, code)
+        told.tell(outcome=_word(result))
+    telemetry.CODES_TRIED.add(result=_word(result))
+    return result
+
+
+def _word(result: Result) -> str:
+    return str(result.reason or "verified")
+
+
+@sensitive_variables()
+def _verify(theirs: QuerySet[Challenge], code: str) -> Result:
     now = timezone.now()
     live = theirs.filter(state=Challenge.State.OPEN, expires_at__gt=now)
     counted = live.filter(attempts_left__gt=0).update(attempts_left=F("attempts_left") - 1)
@@ -239,8 +252,22 @@ def _wanted(recipient: str, purpose: str, channel: str) -> str:
 
 
 def _send(challenge: Challenge, address: str) -> Challenge:
-    """Reserve the code, then send it; what certainly did not leave is void."""
     refuse_open_transaction()
+    outcome = "interrupted"
+    try:
+        with telemetry.span("otp.send", channel=challenge.channel, creator=challenge.creator):
+            _reserve_and_send(challenge, address)
+        outcome = "sent"
+    except NotificationError as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        telemetry.CODES_SENT.add(channel=challenge.channel, outcome=outcome)
+    return challenge
+
+
+def _reserve_and_send(challenge: Challenge, address: str) -> None:
+    """What certainly did not leave is void."""
     code = codes.make()
     with guard.counted():
         toll = guard.admit_code(challenge.destination or "", address=address)
@@ -255,7 +282,6 @@ def _send(challenge: Challenge, address: str) -> Challenge:
         raise
     _make_good(challenge, code)
     guard.note_sent(challenge.destination or "")
-    return challenge
 
 
 def _make_good(challenge: Challenge, code: str) -> None:

@@ -99,7 +99,7 @@ def describe() -> None:
         operation_id="resendCode",
         summary="Send a new one-time code; the old one is void",
         tags=TAGS,
-        request=None,
+        request=api.ResendRequest,
         parameters=[CHALLENGE_ID, RETRY_AFTER, CHALLENGE],
-        responses={**SENT_ANSWERS, **NOT_YOURS},
+        responses={**SENT_ANSWERS, **BODY_ANSWERS, **NOT_YOURS},
     )

@@ -12,7 +12,16 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from instant_notifications import conditions, contacts, feed, privacy, record, rules, windows
+from instant_notifications import (
+    conditions,
+    contacts,
+    feed,
+    privacy,
+    record,
+    rules,
+    telemetry,
+    windows,
+)
 from instant_notifications.contacts.base import Contact
 from instant_notifications.dispatch import pause_after
 from instant_notifications.exceptions import NotConfigured, Unavailable
@@ -35,6 +44,11 @@ def plan(shipment_ids: Sequence[UUID]) -> Sequence[UUID]:
     Those are claimed already. What is not due, or has ended, is left alone. What goes wrong with
     one does not keep the others from being planned.
     """
+    with telemetry.span("plan", shipments=len(shipment_ids)):
+        return _plan(shipment_ids)
+
+
+def _plan(shipment_ids: Sequence[UUID]) -> Sequence[UUID]:
     patience = claims.Patience()
     met = _those_to_be_sent(_due(shipment_ids), patience)
     recipients = _recipients(met)
@@ -99,7 +113,9 @@ def _recipients(plans: Sequence[Plan]) -> Mapping[UUID, Recipient | None]:
             stored = json.loads(each.recipient) if each.recipient else None
             read[each.pk] = Recipient.from_json(stored) if stored else None
         except (KeyError, TypeError, ValueError) as error:
-            logger.error("not understood %s %s", each.pk, privacy.place_of(error))  # noqa: TRY400
+            logger.error(  # noqa: TRY400
+                "plan not understood shipment=%s error=%s", each.pk, privacy.place_of(error)
+            )
     return read
 
 
@@ -121,7 +137,7 @@ def _letters(
             return [Letter(Channel.SMS, failure=WORDS[Channel.SMS].failed)]
         return letters(recipient, known.get(recipient), said)
     except Exception as error:  # noqa: BLE001 (closed by default, one by one)
-        logger.error("not planned %s %s", each.pk, privacy.place_of(error))  # noqa: TRY400
+        logger.error("not planned shipment=%s error=%s", each.pk, privacy.place_of(error))  # noqa: TRY400
         return None
 
 
@@ -148,7 +164,7 @@ def _look_up(
         try:
             known |= contacts.look_up(whom) if whom and not patience.is_over else {}
         except (Unavailable, NotConfigured) as error:
-            logger.warning("contacts not looked up plans=%d: %s", len(group), error)
+            logger.warning("contacts not looked up plans=%d reason=%s", len(group), error)
             away |= {each.pk for each in group}
         if patience.is_over:
             away |= {each.pk for each in group if sought[each.pk] not in known}
@@ -208,7 +224,7 @@ def _carried_out(written: Mapping[Plan, Sequence[Letter]]) -> Sequence[UUID]:
     except Exception as error:  # noqa: BLE001 (closed by default, one by one)
         one, *others = written
         if not others:
-            logger.error("not planned %s %s", one.pk, privacy.place_of(error))  # noqa: TRY400
+            logger.error("not planned shipment=%s error=%s", one.pk, privacy.place_of(error))  # noqa: TRY400
             _postpone_again(one)
             return []
     return [key for each, mail in written.items() for key in _carried_out({each: mail})]

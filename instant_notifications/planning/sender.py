@@ -41,7 +41,7 @@ def hand_over(delivery_ids: Sequence[UUID]) -> None:
             raise
         except Exception as error:  # noqa: BLE001 (closed by default, one by one)
             logger.error(  # noqa: TRY400
-                "not handed over delivery=%s %s", delivery.pk, privacy.place_of(error)
+                "not handed over delivery=%s error=%s", delivery.pk, privacy.place_of(error)
             )
             # Behind those that wait, or so many like it would be all that a queue is told of.
             _wait_for(delivery, timezone.now() + claims.lease())
@@ -70,7 +70,7 @@ def _hand_over(delivery: Delivery) -> None:
     try:
         dispatch.hand_over(claimed, route)
     except HandoverFailed as failure:
-        logger.info("not taken delivery=%s %s", delivery.pk, type(failure).__name__)
+        logger.info("not taken delivery=%s outcome=%s", delivery.pk, type(failure).__name__)
 
 
 def _is_recalled(delivery: Delivery) -> bool:

@@ -75,7 +75,7 @@ class Postman:
             waiting = SimulatedReceipt.objects.filter(sent_at=None).order_by("due_at")
             next_due = waiting.values_list("due_at", flat=True).first()
         except Exception as error:  # noqa: BLE001 (the database may be away; the thread lives on)
-            logger.warning("simulated receipts wait: %s", type(error).__name__)
+            logger.warning("simulated receipts wait error=%s", type(error).__name__)
             return 1.0
         finally:
             connections.close_all()  # a pause can be long, and others may need them

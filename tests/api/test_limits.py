@@ -110,6 +110,6 @@ def test_who_is_blocked_is_told_no_more_than_that(
     def refuse(*_: Any, **__: Any) -> None:
         raise Blocked("listed")
 
-    monkeypatch.setattr("instant_notifications.guard.admit_send", refuse)
+    monkeypatch.setattr("instant_notifications.guard.charge_send", refuse)
     answer = post(api, SMS)
     assert "listed" not in str(problem(answer, 403, "IN-00006"))

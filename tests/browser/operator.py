@@ -132,14 +132,15 @@ class Operator:
     def receive_files_in(self, folder: Path) -> None:
         self._do("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
-    def take_picture(self, name: str) -> None:
+    def take_picture(self, name: str, highest: int = 2400) -> None:
         """Of the page, also of what one would have to scroll to."""
-        PICTURES.mkdir(parents=True, exist_ok=True)
+        picture = PICTURES / f"{name}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
         size = self._do("Page.getLayoutMetrics")["cssContentSize"]
-        height = min(size["height"], 2400)
+        height = min(size["height"], highest)
         clip = {"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1}
         shot = self._do("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
-        (PICTURES / f"{name}.png").write_bytes(b64decode(shot["data"]))
+        picture.write_bytes(b64decode(shot["data"]))
 
     def history(self) -> str:
         """What the browser remembers of where it has been, and shows in its bar."""

@@ -12,6 +12,7 @@ from selenium.webdriver.support import expected_conditions as expect
 from selenium.webdriver.support.wait import WebDriverWait
 
 from instant_notifications.simulator.models import SimulatedMessage
+from tests.browser.operator import Operator
 from tests.otp.test_challenges import wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -125,6 +126,9 @@ def test_a_second_click_is_not_sent(asked: Chrome) -> None:
     assert sent == [True, False]
 
 
-def test_the_page_is_styled_under_the_strict_policy(asked: Chrome) -> None:
+def test_the_page_is_styled_under_the_strict_policy(asked: Chrome, live_server: Any) -> None:
     width = asked.find_element(By.TAG_NAME, "main").value_of_css_property("max-width")
     assert width == "384px"
+    visitor = Operator(asked, live_server.url, [])
+    visitor.look_at_width(480)
+    visitor.take_picture("docs/codes", 560)

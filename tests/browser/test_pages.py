@@ -17,6 +17,9 @@ from tests.browser.operator import Operator
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SPANS: Final = ("Last hour", "Last 24 hours", "Last 7 days")
+DELIVERED: Final = "SMS_Delivered"
+IN_THE_DOCS: Final = {"overview": 980, "story-failover": 1300, "phone": 860}
+"""What `make pictures` takes for the documentation, and how much of it."""
 
 
 @pytest.fixture
@@ -29,11 +32,13 @@ def day(settings: Any) -> None:
 
 def pages() -> dict[str, tuple[object, ...]]:
     in_doubt = Delivery.objects.filter(handover=Handover.UNKNOWN).latest("pk")
+    second_gateway = Delivery.objects.filter(gateway="standby", status=DELIVERED).latest("pk")
     return {
         "overview": ("figures_changelist",),
         "list": ("shipment_changelist",),
         "story": ("shipment_change", Shipment.objects.latest("pk").pk),
         "story-in-doubt": ("shipment_change", in_doubt.shipment_id),
+        "story-failover": ("shipment_change", second_gateway.shipment_id),
         **{f"story-{ended or 'waiting'}": _story_of(ended) for ended in ("", *Ended)},
         "test-message": ("shipment_test",),
         "gateways": ("gatewaystate_changelist",),
@@ -60,6 +65,8 @@ def test_every_page_is_for_everybody(operator: Operator) -> None:
             operator.look_at_width(1200)
             operator.open(*page)
             operator.take_picture(name + night)
+            if name in IN_THE_DOCS and not night:
+                operator.take_picture(f"docs/{name}", IN_THE_DOCS[name])
             operator.look_at_width(400)
             faults[name + night] = list(_faults(operator))
             operator.chrome.execute_script("sessionStorage.clear()")  # of which filters are open

@@ -363,7 +363,7 @@ def test_a_loop_outlives_its_database_and_one_that_is_stopped_meanwhile_says_tha
     due_soon = timezone.now() - timedelta(seconds=56)
     with without_its_database(database, due_soon):
         for each in (loop, stopped):
-            until(lambda: "upkeep failed: " in each.err.read_text(), "a failure")  # noqa: B023
+            until(lambda: "upkeep chore failed " in each.err.read_text(), "a failure")  # noqa: B023
         stopped.ask(signal.SIGTERM)
         assert stopped.ends() == 1
     until(lambda: loop.counts()["deliveries expired"], "a round that does the work")

@@ -25,7 +25,7 @@ from tests.live.workers import RedisServer, Worker
 
 LARGE: Final = bool(os.environ.get("LARGE_ORDERS"))
 BUDGET: Final = 1.0
-CLAIM_LEASE: Final = 20.0
+CLAIM_LEASE: Final = 10.0
 PATIENCE: Final = 300.0
 MANY: Final = 10
 FEW: Final = 6
@@ -60,7 +60,7 @@ SIMPLE: Final = (*FORKING, "--worker-class", "rq.SimpleWorker")
 RQ: Final = Engine(
     backend="rq",
     workers=(FORKING, *3 * (SIMPLE,)),
-    recipients=5000,
+    recipients=5000 if LARGE else 1500,
     kills=12,
     others=(SWEEP, EXPIRE),
     broker="redis_answers",

@@ -304,7 +304,7 @@ def test_codes_go_out_by_mail_as_well(client: Client, stub: Stub) -> None:
 def test_the_pages_of_the_guide_log_somebody_in(
     client: Client, stub: Stub, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (block,) = of_role("urls.py", "otp.md")
+    (block,) = of_role("urls.py", "first-code.md")
     guide = ModuleType("guide")
     vars(guide)["urlpatterns"] = []
     exec(block.text, vars(guide))

@@ -13,7 +13,7 @@ class Command(SendCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--subject", required=True)
+        parser.add_argument("--subject", required=True, help="on one line")
         parser.add_argument("--content-type", default="Plain", help="Plain or Html")
 
     def send(self, **message: Any) -> orders.Sent:
