@@ -1,10 +1,16 @@
-"""What a message costs, measured against a floor: ``make bench``, or ``python -m benchmarks``.
+"""How fast it is, measured: ``make bench``, or ``python -m benchmarks``; see docs/performance.md.
 
-One server answers two routes: ours, and a bare view that does the same durable work by hand. They
-are asked in turn within one run, so that a busy machine slows both and the ratio stays true.
+Two things are measured in turn, ours and a floor that does the same work by hand, or the same on
+many rows and on few, so that a busy machine slows both and the ratio stays true.
 
-``--what`` measures something else in the same way, two things in turn: ``feed`` a page of a long
-feed and of a short one, ``counter`` many writers for one creator and for their own, ``upkeep``
-sending with and without it, ``sync`` an upstream's feed written down and merely stored, ``bulk``
-regular orders and the same by hand.
+Each of these measures something, and has ``tables_of`` and two efforts: ``goals`` (what has a goal,
+of some of the others), ``load``, ``parts``, ``sending``, ``slow_gateway``, ``growth``, ``feed``,
+``console``, ``counter``, ``upkeep``, ``sync``, ``bulk``. The rest serves them:
+
+* ``figures`` compares and prints; ``page`` and ``picture`` write for the documentation.
+* ``databases``, ``stored``, ``servers``, ``stubs`` and ``workers`` start what is needed, and end
+  it; ``clients``, ``traffic`` and ``turns`` make it busy. None of them has Django.
+* ``jobs`` is what a worker does: it has Django and one database. ``rows`` fills tables and
+  ``messages`` says with what; ``spans`` takes a send apart; ``upstream`` writes a feed.
+* ``floor`` is the floor; ``settings``, ``urls`` and ``gateway`` make the project that is measured.
 """

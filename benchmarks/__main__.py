@@ -1,49 +1,54 @@
 """Measure on fresh databases and print tables: ``python -m benchmarks [--what …] [--quick]``."""
 
-import os
-import platform
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any, Final
 
-from benchmarks import bulk, console, counter, databases, feed, figures, sync, upkeep
-from benchmarks.tables import Table, show
+from benchmarks import (
+    bulk,
+    console,
+    counter,
+    databases,
+    feed,
+    goals,
+    growth,
+    load,
+    machine,
+    page,
+    parts,
+    sending,
+    slow_gateway,
+    sync,
+    upkeep,
+)
+from benchmarks.figures import Table, show
 
-PACKAGES = ("Django", "djangorestframework", "gunicorn", "psycopg", "requests")
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-Measurement = Callable[[str, Path, bool], Iterable[Table]]
-"""Of a kind of database, with files in a directory, and perhaps quick."""
-
-WHAT: Mapping[str, Measurement] = {
-    "cost": lambda name, directory, quick: [
-        figures.table_of(name, directory, figures.QUICK if quick else figures.FULL)
-    ],
-    "feed": lambda name, directory, quick: [
-        feed.table_of(name, directory, feed.QUICK if quick else feed.FULL)
-    ],
-    "counter": lambda name, directory, quick: [
-        counter.table_of(name, directory, counter.QUICK if quick else counter.FULL)
-    ],
-    "upkeep": lambda name, directory, quick: upkeep.tables_of(
-        name, directory, upkeep.QUICK if quick else upkeep.FULL
-    ),
-    "sync": lambda name, directory, quick: [
-        sync.table_of(name, directory, sync.QUICK if quick else sync.FULL)
-    ],
-    "bulk": lambda name, directory, quick: bulk.tables_of(
-        name, directory, bulk.QUICK if quick else bulk.FULL
-    ),
-    "console": lambda name, directory, quick: [
-        console.table_of(name, directory, console.QUICK if quick else console.FULL)
-    ],
+WHAT: Final[Mapping[str, ModuleType]] = {
+    "goals": goals,
+    "load": load,
+    "parts": parts,
+    "cost": sending,
+    "gateway": slow_gateway,
+    "growth": growth,
+    "feed": feed,
+    "counter": counter,
+    "upkeep": upkeep,
+    "sync": sync,
+    "bulk": bulk,
+    "console": console,
 }
-"""What can be measured; the first is what is measured unless something else is named."""
+"""What can be measured; the first is what is measured unless something else is named.
+
+Each has ``tables_of`` a kind of database, with files in a directory, at one of two efforts.
+"""
 
 
 def main() -> None:
@@ -51,9 +56,12 @@ def main() -> None:
         signal.signal(number, _stop)
     chosen = _arguments()
     try:
-        _show_machine()
-        for name in _databases(chosen.only):
-            _measure(WHAT[chosen.what], name, quick=chosen.quick)
+        print(*machine.described(), sep="\n")
+        names = _databases(chosen.only)
+        if chosen.write:
+            _write(names, quick=chosen.quick)
+        else:
+            _measure(chosen.what, names, quick=chosen.quick)
     except KeyboardInterrupt:
         sys.exit("Stopped; nothing was left behind.")
 
@@ -72,6 +80,11 @@ def _arguments() -> Namespace:
         "--quick", action="store_true", help="a rough answer, from a tenth of the rows or fewer"
     )
     parser.add_argument("--only", choices=databases.KINDS, help="leave the other database out")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help=f"measure all that {page.PAGE.name} tells, and write it there",
+    )
     return parser.parse_args()
 
 
@@ -85,24 +98,42 @@ def _databases(only: str | None) -> Sequence[str]:
     return [only] if only else list(databases.KINDS)
 
 
-def _measure(measurement: Measurement, name: str, *, quick: bool) -> None:
-    with TemporaryDirectory(prefix="instant_benchmark_") as directory:
-        for table in measurement(name, Path(directory), quick):
+def _measure(what: str, names: Sequence[str], *, quick: bool) -> Sequence[Table]:
+    """The tables, shown as they come; last the one of the goals, if these were asked for."""
+    measured = {name: list(_shown(WHAT[what], name, quick=quick)) for name in names}
+    if what != "goals":
+        return [table for tables in measured.values() for table in tables]
+    table = goals.table_of(measured)
+    show(table)
+    return [table]
+
+
+def _shown(module: ModuleType, name: str, *, quick: bool) -> Iterator[Table]:
+    with _effort_and_directory(module, quick=quick) as (effort, directory):
+        for table in module.tables_of(name, directory, effort):
             show(table)
+            yield table
 
 
-def _show_machine() -> None:
-    print(f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{platform.platform()}, Python {platform.python_version()}")
-    print(", ".join(f"{package} {version(package)}" for package in PACKAGES))
+@contextmanager
+def _effort_and_directory(module: ModuleType, *, quick: bool) -> Iterator[tuple[Any, Path]]:
+    with TemporaryDirectory(prefix="instant_benchmark_") as directory:
+        yield (module.QUICK if quick else module.FULL), Path(directory)
 
 
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
+def _write(names: Sequence[str], *, quick: bool) -> None:
+    tables = [
+        table
+        for what in ("goals", "parts", "counter")
+        for table in _measure(what, names, quick=quick)
+    ]
+    curves = {}
+    for name in names:
+        with _effort_and_directory(load, quick=quick) as (effort, directory):
+            curves[name] = load.curves_of(name, directory, effort)
+            show(load.table_of(name, curves[name]))
+    page.write(tables, curves, quick=quick)
+    print(f"Written to {page.PAGE.name} and {page.PICTURE.name}.")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
 from time import perf_counter, sleep
 from typing import Any, Final
 
 from benchmarks import databases, servers
-from benchmarks.figures import OURS
-from benchmarks.load import Route
+from benchmarks.clients import our_route
+from benchmarks.figures import Figure, Table, in_ms, in_turn, of_rates, of_times, quantile
 from benchmarks.messages import DAY, Messages, as_plain
 from benchmarks.servers import ORGANISATION
-from benchmarks.tables import Figure, Table, in_ms, per_second
 from benchmarks.traffic import traffic
 from benchmarks.turns import errors, latencies, remarks, turns
 from benchmarks.workers import Worker, worker, workers
@@ -75,21 +73,19 @@ def _placing(name: str, directory: Path, effort: Effort) -> Table:
         for each in (ours, floor):
             each.ask("place", first=numbers.next(500), count=500)
         before = ours.ask("peak_megabytes")
-        seconds = [
-            (
-                ours.ask("place", first=numbers.next(effort.recipients), count=effort.recipients),
-                floor.ask("place_by_hand", first=1, count=effort.recipients),
-            )
-            for _ in range(effort.rounds)
-        ]
+        seconds = in_turn(
+            effort.rounds,
+            lambda: float(
+                ours.ask("place", first=numbers.next(effort.recipients), count=effort.recipients)
+            ),
+            lambda: float(floor.ask("place_by_hand", first=1, count=effort.recipients)),
+        )
         after = ours.ask("peak_megabytes")
         first = numbers.next(effort.recipients)
         statements = ours.ask("statements_of", of="place", first=first, count=effort.recipients)
-    ratio = median(mine / by_hand for mine, by_hand in seconds)
-    mine, by_hand = (median(each) for each in zip(*seconds, strict=True))
     return Table(
         f"{name}: an order for {effort.recipients:,} recipients",
-        [Figure("placed", f"{mine:.2f} s", f"{by_hand:.2f} s", ratio, GOAL)],
+        [of_times("placed", *seconds, goal=GOAL)],
         remarks=[
             f"{statements / effort.recipients:.4f} statements a recipient",
             f"{before:.1f} MB held after 500 recipients, at most {after:.1f} MB later",
@@ -135,12 +131,11 @@ def _working_off(name: str, directory: Path, effort: Effort, gateway: str) -> Ta
     return Table(
         f"{name}: deliveries worked off, gateway: {GATEWAYS[gateway]}",
         [
-            Figure(
+            of_rates(
                 "1 worker, floor: by hand",
-                per_second(median(each.ours for each in rounds)),
-                per_second(median(each.floor for each in rounds)),
-                median(each.floor / each.ours for each in rounds),
-                GOAL_WITH_RESTS if name == "sqlite" else GOAL,
+                [each.ours for each in rounds],
+                [each.floor for each in rounds],
+                goal=GOAL_WITH_RESTS if name == "sqlite" else GOAL,
             ),
             *(_crowd_figure(crowd, rounds) for crowd in CROWDS[1:]),
         ],
@@ -160,16 +155,15 @@ def _speed(busy: Sequence[Worker], job: str, seconds: float) -> float:
     began = perf_counter()
     for each in busy:
         each.begin(job, seconds=seconds)
-    done = sum(each.answer() for each in busy)
+    done = sum(int(each.answer()) for each in busy)
     return done / (perf_counter() - began)
 
 
 def _crowd_figure(crowd: int, rounds: Sequence[Round]) -> Figure:
-    return Figure(
+    return of_rates(
         f"{crowd} workers, floor: 1 worker",
-        per_second(median(each.crowds[crowd] for each in rounds)),
-        per_second(median(each.ours for each in rounds)),
-        median(each.ours / each.crowds[crowd] for each in rounds),
+        [each.crowds[crowd] for each in rounds],
+        [each.ours for each in rounds],
     )
 
 
@@ -182,7 +176,7 @@ def _sending_meanwhile(name: str, directory: Path, effort: Effort, processes: in
         clerk = enter(worker(environment))
         clerk.ask("place", first=1, count=effort.recipients)
         application = enter(servers.application(directory, environment))
-        sent = enter(traffic(application, Route(OURS, application.token)))
+        sent = enter(traffic(application, our_route(application)))
         sleep(WARMING_UP)
         command = "process_due_orders"
         seen = list(turns(command, processes, quiet, seconds=effort.turn * 2, most=effort.rounds))
@@ -238,8 +232,5 @@ def _claim_figures(
 ) -> Iterator[Figure]:
     for what in many:
         for percent in (50, 95):
-            mine, floor = (
-                quantiles(each[what], n=100, method="inclusive")[percent - 1]
-                for each in (many, few)
-            )
+            mine, floor = (quantile(each[what], percent) for each in (many, few))
             yield Figure(f"{what}, p{percent}", in_ms(mine), in_ms(floor), mine / floor)

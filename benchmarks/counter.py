@@ -2,7 +2,8 @@
 
 Receipts are written down by some processes in parallel: all for one creator, and each for one of
 its own, in turn. Beside them the least that a dense numbering needs, one committed update, done by
-the same processes in the same two ways.
+the same processes in the same two ways. The ratio says how many times more could be written
+without the shared row.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +14,9 @@ from time import perf_counter
 from typing import Final
 
 from benchmarks import databases
+from benchmarks.figures import Figure, Table, in_ms, of_rates
 from benchmarks.messages import Messages, as_plain
 from benchmarks.servers import migrated
-from benchmarks.tables import Figure, Table, in_ms, per_second
 from benchmarks.workers import Worker, workers
 
 SHARED: Final = "shared"
@@ -33,13 +34,13 @@ FULL = Effort(commits=320, rounds=5)
 QUICK = Effort(commits=240, rounds=3)
 
 
-def table_of(name: str, directory: Path, effort: Effort) -> Table:
+def tables_of(name: str, directory: Path, effort: Effort) -> Iterable[Table]:
     steps = WRITERS[name]
     with databases.KINDS[name](directory) as url, workers(migrated(url), max(steps)) as crew:
         measurement = _Measurement(crew, effort)
         measurement.prepare(steps)
         figures = [figure for number in steps for figure in measurement.figures(number)]
-        return Table(
+        yield Table(
             f"{name}: commits each second, all for one creator and each for its own",
             figures,
             ours="one",
@@ -84,8 +85,8 @@ class _Measurement:
         one, own, bare_one, bare_own = (list(column) for column in zip(*rounds, strict=True))
         if writers == 1:
             self.bare_commit = 1 / median(bare_one)
-        yield _figure(f"{writers} writers, receipts", one, own)
-        yield _figure(f"{writers} writers, bare counter updates", bare_one, bare_own)
+        yield of_rates(f"{writers} writers, receipts", one, own)
+        yield of_rates(f"{writers} writers, bare counter updates", bare_one, bare_own)
 
     def _receipts(self, some: Sequence[Worker], *, shared: bool) -> float:
         share = self._effort.commits // len(some)
@@ -120,9 +121,3 @@ def _rate(some: Sequence[Worker], share: int, began: float) -> float:
     for each in some:
         each.answer()
     return share * len(some) / (perf_counter() - began)
-
-
-def _figure(name: str, one: Sequence[float], own: Sequence[float]) -> Figure:
-    """The ratio says how many times more could be written without the shared row."""
-    ratio = median(theirs / ours for ours, theirs in zip(one, own, strict=True))
-    return Figure(name, per_second(median(one)), per_second(median(own)), ratio)

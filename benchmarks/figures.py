@@ -1,108 +1,120 @@
-"""What sending costs: our route against the floor's."""
+"""What a measurement hands back, and how it is printed.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import median
+Two things are measured in turn, so that whatever else the machine does slows both. A figure's ratio
+is the median of those of turns that followed each other; it says how many times as long ours takes,
+so that less is better wherever it stands.
+"""
 
-from benchmarks import databases, servers
-from benchmarks.load import Client, Route, clients, latencies, new_key, throughput
-from benchmarks.servers import Application
-from benchmarks.tables import Figure, Table, in_ms, per_second
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
 
-OURS = "/notifications/api/v1/future/orders/instant/sms"
-FLOOR = "/floor/sms"
-
-CLIENTS = 32
-BLOCK = 10
-"""Requests before it is the other's turn."""
+ROW = "  {:52} {:>10} {:>10} {:>7} {:>14} {:>7}  {}"
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long to measure."""
+class Figure:
+    """One line of a table: two things measured in one run, and their ratio."""
 
-    requests: int
-    rounds: int
-    seconds: float
+    name: str
+    ours: str
+    floor: str
+    """What ours is held against."""
+    ratio: float | None = None
+    goal: float | None = None
+    """The most that the ratio should be; ``None`` where it is only told."""
+    spread: tuple[float, float] | None = None
+    """Between these lies the middle half of the ratios."""
+    used_up: str = ""
+    """What was at its end, so that a goal that was missed says nothing of ours."""
 
+    @property
+    def verdict(self) -> str:
+        if self.goal is None or self.ratio is None:
+            return ""
+        return "met" if self.ratio <= self.goal else self.used_up or "missed"
 
-FULL = Effort(requests=300, rounds=6, seconds=2.0)
-QUICK = Effort(requests=100, rounds=3, seconds=1.0)
-
-
-def table_of(name: str, directory: Path, effort: Effort) -> Table:
-    with (
-        databases.KINDS[name](directory) as database_url,
-        servers.stub_gateway() as gateway_url,
-        servers.application(directory, servers.migrated(database_url, gateway_url)) as application,
-    ):
-        return Table(name, _figures(application, effort))
-
-
-def _figures(application: Application, effort: Effort) -> Sequence[Figure]:
-    ours, floor = Route(OURS, application.token), Route(FLOOR)
-    with clients(application, CLIENTS) as many:
-        _throughputs(many, ours, floor, rounds=1, seconds=1.0)  # connections and caches fill
-        alone = _alone(many[0], ours, floor, effort.requests)
-        crowded = _throughputs(many, ours, floor, rounds=effort.rounds, seconds=effort.seconds)
-    return [*_latency_figures(alone), _throughput_figure(crowded)]
-
-
-@dataclass
-class Alone:
-    """Seconds for each request of a single client."""
-
-    ours: list[float] = field(default_factory=list)
-    replay: list[float] = field(default_factory=list)
-    floor: list[float] = field(default_factory=list)
+    def cells(self) -> Sequence[str]:
+        """All but the name, as they are read."""
+        return (
+            self.ours,
+            self.floor,
+            "" if self.ratio is None else f"{self.ratio:.2f}",
+            "" if self.spread is None else "{:.2f} to {:.2f}".format(*self.spread),
+            "" if self.goal is None else f"≤ {self.goal:.2f}",
+            self.verdict,
+        )
 
 
-def _alone(client: Client, ours: Route, floor: Route, requests: int) -> Alone:
-    measured = Alone()
-    for _ in range(requests // BLOCK):
-        keys = [new_key() for _ in range(BLOCK)]
-        to_us = [ours.request(key) for key in keys]
-        measured.ours += latencies(client, to_us, expected=201)
-        measured.floor += latencies(client, [floor.request(key) for key in keys], expected=201)
-        measured.replay += latencies(client, to_us, expected=200)
+@dataclass(frozen=True)
+class Table:
+    title: str
+    figures: Sequence[Figure]
+    ours: str = "ours"
+    floor: str = "floor"
+    remarks: Sequence[str] = ()
+    """What belongs to the figures and is no ratio."""
+
+
+def in_turn(rounds: int, *acts: Callable[[], float]) -> Sequence[Sequence[float]]:
+    """What each act measures, round for round; in every second round they go the other way."""
+    measured: Sequence[list[float]] = [[] for _ in acts]
+    pairs = list(zip(acts, measured, strict=True))
+    for number in range(rounds):
+        for act, results in pairs if number % 2 else reversed(pairs):
+            results.append(act())
     return measured
 
 
-def _latency_figures(alone: Alone) -> Iterable[Figure]:
-    first, floor, replay = (median(each) for each in (alone.ours, alone.floor, alone.replay))
-    yield Figure("first send, p50, 1 client", in_ms(first), in_ms(floor), first / floor, 1.5)
-    yield Figure(
-        "replay, p50, 1 client (floor: a first send)",
-        in_ms(replay),
-        in_ms(first),
-        replay / first,
-        0.6,
-    )
+def of_times(
+    name: str, ours: Sequence[float], floor: Sequence[float], *, goal: float | None = None
+) -> Figure:
+    """Of the seconds that each took, turn for turn."""
+    ratios = [mine / theirs for mine, theirs in zip(ours, floor, strict=True)]
+    return _figure(name, in_ms(median(ours)), in_ms(median(floor)), ratios, goal)
 
 
-@dataclass(frozen=True)
-class Round:
-    """Answers each second, measured one right after the other."""
-
-    ours: float
-    floor: float
-
-
-def _throughputs(
-    many: Sequence[Client], ours: Route, floor: Route, *, rounds: int, seconds: float
-) -> Sequence[Round]:
-    return [
-        Round(throughput(many, ours, 201, seconds), throughput(many, floor, 201, seconds))
-        for _ in range(rounds)
-    ]
+def of_rates(
+    name: str, ours: Sequence[float], floor: Sequence[float], *, goal: float | None = None
+) -> Figure:
+    """Of how many each did in a second, turn for turn."""
+    ratios = [theirs / mine for mine, theirs in zip(ours, floor, strict=True)]
+    return _figure(name, per_second(median(ours)), per_second(median(floor)), ratios, goal)
 
 
-def _throughput_figure(rounds: Sequence[Round]) -> Figure:
-    return Figure(
-        f"first sends, throughput, {CLIENTS} clients",
-        per_second(median(each.ours for each in rounds)),
-        per_second(median(each.floor for each in rounds)),
-        median(each.floor / each.ours for each in rounds),
-        1.5,
-    )
+def _figure(
+    name: str, ours: str, floor: str, ratios: Sequence[float], goal: float | None
+) -> Figure:
+    return Figure(name, ours, floor, median(ratios), goal, _middle_half(ratios))
+
+
+def _middle_half(ratios: Sequence[float]) -> tuple[float, float] | None:
+    if len(ratios) < 2:
+        return None
+    low, _, high = quantiles(ratios, n=4, method="inclusive")
+    return low, high
+
+
+def quantile(numbers: Sequence[float], percent: int) -> float:
+    return quantiles(numbers, n=100, method="inclusive")[percent - 1]
+
+
+def show(table: Table) -> None:
+    print(f"\n{table.title}")
+    _print_row("", [table.ours, table.floor, "ratio", "middle half", "goal", ""])
+    for figure in table.figures:
+        _print_row(figure.name, figure.cells())
+    for remark in table.remarks:
+        print(f"  {remark}", flush=True)
+
+
+def _print_row(name: str, cells: Iterable[str]) -> None:
+    print(ROW.format(name, *cells).rstrip(), flush=True)
+
+
+def in_ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"
+
+
+def per_second(number: float) -> str:
+    return f"{number:,.0f}/s"

@@ -7,14 +7,18 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
+from random import sample
 from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
 from typing import Any, Final
 
 import django
 
+from benchmarks.clients import API
 from benchmarks.messages import PAGE, UPSTREAM
+from benchmarks.servers import ORGANISATION
 
 TEXT: Final = "Your application has been received. Log in to read our answer."
 
@@ -55,14 +59,49 @@ def get_pages(creator: str, *, afters: Sequence[int], newest_first: bool) -> Seq
 
     client = Client(headers={"authorization": f"Bearer {tokens.issue(creator)}"})
     order = "desc" if newest_first else "asc"
-    measured = []
-    for after in afters:
-        began = perf_counter()
-        address = f"/notifications/api/v1/future/shipment/feed?seq={after}&orderBy={order}"
-        answer = client.get(address)
-        measured.append(perf_counter() - began)
-        assert answer.status_code == 200, answer.content[:500]
-    return measured
+    address = f"{API}future/shipment/feed?orderBy={order}&seq="
+    return [_timed(partial(_get, client, f"{address}{after}")) for after in afters]
+
+
+def get_manifests(number: int) -> Sequence[float]:
+    """Seconds for each of so many shipments, chosen at random: the whole view."""
+    from django.test import Client
+
+    from instant_notifications import tokens
+    from instant_notifications.models import FeedEntry
+
+    client = Client(headers={"authorization": f"Bearer {tokens.issue(ORGANISATION)}"})
+    entries = FeedEntry.objects.filter(creator=ORGANISATION)
+    last = entries.latest("sequence_number").sequence_number
+    chosen = entries.filter(sequence_number__in=sample(range(1, last), number))
+    return [
+        _timed(partial(_get, client, f"{API}future/shipment/{shipment}"))
+        for shipment in chosen.values_list("shipment_id", flat=True)
+    ]
+
+
+def _get(client: Any, address: str) -> None:
+    answer = client.get(address)
+    assert answer.status_code == 200, (address, answer.status_code, answer.content[:500])
+
+
+def parts_of_sends(times: int) -> Mapping[str, Sequence[float]]:
+    from benchmarks.spans import parts_of_sends
+
+    return parts_of_sends(times)
+
+
+def bytes_stored() -> int:
+    """How large the database is, indexes and all."""
+    from django.db import connection
+
+    sizes = {
+        "postgresql": "SELECT pg_database_size(current_database())",
+        "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(sizes[connection.vendor])
+        return int(cursor.fetchone()[0])
 
 
 def vary() -> str:
@@ -76,7 +115,7 @@ def vary() -> str:
         ("2", {"status": "Email_Delivered", "channel": "email"}),
         ("03", {"status": "SMS_Sending", "handover": "unknown", "completed_at": None}),
         ("4", {"gateway": "second"}),
-        ("005", {"destination_digest": privacy.digest("+4799999999")}),
+        ("05", {"destination_digest": privacy.digest("+4799999999")}),
     ]
     for ending, columns in variety:
         Delivery.objects.filter(gateway_reference__endswith=ending).update(**columns)
@@ -96,13 +135,12 @@ def open_pages(address: str, times: int) -> Sequence[float]:
         User.objects.get_or_create(username="r", is_staff=True, is_superuser=True)[0]
     )
     page, _, term = address.partition("#")
-    measured = []
-    for _ in range(times):
-        began = perf_counter()
+
+    def opened() -> None:
         answer = client.post(page, {"term": term}) if term else client.get(page)
-        measured.append(perf_counter() - began)
         assert answer.status_code == 200, (address, answer.status_code)
-    return measured
+
+    return [_timed(opened) for _ in range(times)]
 
 
 def complete(numbers: Sequence[int]) -> None:
@@ -138,12 +176,11 @@ def write_feed(path: str) -> None:
 
 def sync_pages(pages: int) -> float:
     """Seconds to write so many further pages of the upstream's feed down."""
-    from threading import Event
-
     from instant_notifications.sync import sync
+    from instant_notifications.upkeep import Stop
 
     began = perf_counter()
-    with closing(sync(UPSTREAM, stop=Event())) as progress:
+    with closing(sync(UPSTREAM, stop=Stop())) as progress:
         known = [page.known for page in islice(progress, pages)]
     seconds = perf_counter() - began
     assert known == pages * [PAGE], known
@@ -292,6 +329,9 @@ JOBS: Final[Mapping[str, Callable[..., Any]]] = {
         fill,
         read_pages,
         get_pages,
+        get_manifests,
+        parts_of_sends,
+        bytes_stored,
         vary,
         open_pages,
         complete,

@@ -1,116 +1,96 @@
-"""Clients that cost little: plain sockets kept alive, and requests made beforehand."""
+"""How long a send takes, and how many a second there are, the more clients send at once."""
 
-import json
-import re
-import socket
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
-from uuid import uuid4
+from pathlib import Path
+from typing import Final
 
-from benchmarks.servers import Application
+from benchmarks import databases, servers
+from benchmarks.clients import FLOOR, Client, Load, Route, clients, our_route, under_load
+from benchmarks.figures import Figure, Table, in_ms, per_second, quantile
 
-_END_OF_HEAD = b"\r\n\r\n"
-_content_length = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE).search
+CLIENTS: Final = (1, 2, 4, 8, 16, 32, 64)
+WHO: Final = ("ours", "floor")
 
 
 @dataclass(frozen=True)
-class Route:
-    """Where messages are sent to, and with what."""
-
-    path: str
-    token: str = ""
-
-    def request(self, key: str) -> bytes:
-        """The whole HTTP request for one SMS."""
-        order = {
-            "idempotencyId": key,
-            "sendersReference": "session 17",
-            "recipientSms": {
-                "phoneNumber": "+4799999999",
-                "timeToLiveInSeconds": 300,
-                "smsSettings": {"sender": "Altinn", "body": "Your code is 428516"},
-            },
-        }
-        body = json.dumps(order)
-        authorization = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
-        return (
-            f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\n{authorization}"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
+class Effort:
+    rounds: int
+    seconds: float
 
 
-def new_key() -> str:
-    return str(uuid4())
+FULL = Effort(rounds=4, seconds=2.5)
+QUICK = Effort(rounds=1, seconds=1.5)
 
 
-class Client:
-    """One kept-alive connection."""
+@dataclass(frozen=True)
+class Point:
+    """What so many clients met."""
 
-    def __init__(self, application: Application) -> None:
-        self._socket = socket.create_connection((application.host, application.port), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def post(self, request: bytes, expected: int) -> None:
-        self._socket.sendall(request)
-        status, body = self._answer()
-        if status != expected:
-            raise RuntimeError(f"{status} instead of {expected}: {body[:500]!r}")
-
-    def _answer(self) -> tuple[int, bytes]:
-        received = b""
-        while _END_OF_HEAD not in received:
-            received += self._some()
-        head, _, body = received.partition(_END_OF_HEAD)
-        length = _content_length(head)
-        while length and len(body) < int(length[1]):
-            body += self._some()
-        return int(head.split(maxsplit=2)[1]), body
-
-    def _some(self) -> bytes:
-        data = self._socket.recv(65536)
-        if not data:
-            raise RuntimeError("The server closed the connection.")
-        return data
+    clients: int
+    p50: float
+    """Seconds."""
+    p95: float
+    rate: float
+    """Answers each second."""
 
 
-@contextmanager
-def clients(application: Application, number: int) -> Iterator[Sequence[Client]]:
-    with ExitStack() as stack:
-        made = [Client(application) for _ in range(number)]
-        for client in made:
-            stack.callback(client.close)
-        yield made
+Curves = Mapping[str, Sequence[Point]]
+"""Ours and the floor's, from one client to many."""
 
 
-def latencies(client: Client, requests: Sequence[bytes], expected: int) -> Sequence[float]:
-    """Seconds for each request, one after the other."""
-    return [_timed(client, request, expected) for request in requests]
+def tables_of(name: str, directory: Path, effort: Effort) -> Iterable[Table]:
+    yield table_of(name, curves_of(name, directory, effort))
 
 
-def _timed(client: Client, request: bytes, expected: int) -> float:
-    started = perf_counter()
-    client.post(request, expected)
-    return perf_counter() - started
+def table_of(name: str, curves: Curves) -> Table:
+    ours, floor = (curves[who] for who in WHO)
+    return Table(
+        f"{name}: the more clients send at once",
+        [each for pair in zip(ours, floor, strict=True) for each in _figures(*pair)],
+    )
 
 
-def throughput(busy: Sequence[Client], route: Route, expected: int, seconds: float) -> float:
-    """Answers each second while every client asks again as soon as it is answered."""
-    deadline = perf_counter() + seconds
-    with ThreadPoolExecutor(len(busy)) as threads:
-        counts = threads.map(lambda client: _answers(client, route, expected, deadline), busy)
-        return sum(counts) / seconds
+def _figures(ours: Point, floor: Point) -> Iterable[Figure]:
+    name = f"{ours.clients} at once"
+    yield Figure(f"{name}, p50", in_ms(ours.p50), in_ms(floor.p50), ours.p50 / floor.p50)
+    yield Figure(f"{name}, p95", in_ms(ours.p95), in_ms(floor.p95), ours.p95 / floor.p95)
+    rates = per_second(ours.rate), per_second(floor.rate)
+    yield Figure(f"{name}, throughput", rates[0], rates[1], floor.rate / ours.rate)
 
 
-def _answers(client: Client, route: Route, expected: int, deadline: float) -> int:
-    count = 0
-    while True:
-        client.post(route.request(new_key()), expected)
-        if perf_counter() > deadline:
-            return count
-        count += 1
+def curves_of(name: str, directory: Path, effort: Effort) -> Curves:
+    with (
+        databases.KINDS[name](directory) as database_url,
+        servers.stub_gateway() as gateway_url,
+        servers.application(directory, servers.migrated(database_url, gateway_url)) as application,
+        clients(application, max(CLIENTS)) as many,
+    ):
+        routes = dict(zip(WHO, (our_route(application), FLOOR), strict=True))
+        for route in routes.values():
+            under_load(many, route, 1.0)  # connections and caches fill
+        rounds = [_round(many, routes, effort.seconds) for _ in range(effort.rounds)]
+    return {
+        who: [_point(number, [each[who, number] for each in rounds]) for number in CLIENTS]
+        for who in WHO
+    }
+
+
+def _round(
+    many: Sequence[Client], routes: Mapping[str, Route], seconds: float
+) -> Mapping[tuple[str, int], Load]:
+    return {
+        (who, number): under_load(many[:number], route, seconds)
+        for number in CLIENTS
+        for who, route in routes.items()
+    }
+
+
+def _point(number: int, loads: Sequence[Load]) -> Point:
+    latencies = [seconds for load in loads for seconds in load.latencies]
+    return Point(
+        clients=number,
+        p50=quantile(latencies, 50),
+        p95=quantile(latencies, 95),
+        rate=sum(load.rate for load in loads) / len(loads),
+    )

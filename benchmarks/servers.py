@@ -1,5 +1,6 @@
 """The processes that a measurement needs, started before it and gone after it."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ NOWHERE = "http://127.0.0.1:9/"
 """A gateway for those who send nothing."""
 PATIENCE = 10.0
 """Seconds a process gets to end by itself."""
+SIGNAL_ON_DEATH_OF_PARENT = 1
+"""As ``prctl`` calls it."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,17 @@ class Application:
 
 def stub_gateway(delay: float = 0.0) -> AbstractContextManager[str]:
     """The address of a gateway that takes every message after ``delay`` seconds."""
-    return _stub("stub_gateway", str(delay))
+    return _stub("gateway", str(delay))
 
 
 def stub_upstream(entries: Path) -> AbstractContextManager[str]:
     """The address of an upstream whose feed is this file: an entry in each line."""
-    return _stub("stub_upstream", str(entries))
+    return _stub("upstream", str(entries))
 
 
 @contextmanager
-def _stub(module: str, argument: str) -> Iterator[str]:
-    command = [sys.executable, "-m", f"benchmarks.{module}", argument]
+def _stub(who: str, argument: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.stubs", who, argument]
     with running(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
@@ -108,11 +111,19 @@ def _gunicorn(listener: int, processes: int, threads: int) -> Sequence[str]:
 @contextmanager
 def running(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[Any]"]:
     """A process in a group of its own, so that Ctrl-C reaches us alone and we end it in order."""
-    with subprocess.Popen(command, start_new_session=True, **options) as process:
+    with subprocess.Popen(
+        command, start_new_session=True, preexec_fn=_end_with_us, **options
+    ) as process:
         try:
             yield process
         finally:
             _end(process)
+
+
+def _end_with_us() -> None:
+    """In the new process: it is not to outlive us, however we end. Only Linux can be asked so."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(SIGNAL_ON_DEATH_OF_PARENT, signal.SIGTERM)
 
 
 def _end(process: "subprocess.Popen[Any]") -> None:

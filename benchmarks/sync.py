@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from benchmarks import databases
+from benchmarks.figures import Figure, Table, of_rates
 from benchmarks.messages import PAGE, UPSTREAM, Messages, as_plain
 from benchmarks.servers import migrated, stub_upstream
-from benchmarks.tables import Figure, Table, per_second
 from benchmarks.workers import Worker, worker
 
 CREATORS: Final = ("ttd", "skd", "nav", "digdir")
@@ -38,7 +37,7 @@ FULL = Effort(entries=100_000)
 QUICK = Effort(entries=10_000)
 
 
-def table_of(name: str, directory: Path, effort: Effort) -> Table:
+def tables_of(name: str, directory: Path, effort: Effort) -> Iterable[Table]:
     with ExitStack() as stack:
         enter = stack.enter_context
         environment = enter(_upstream(name, directory, effort.entries))
@@ -46,10 +45,9 @@ def table_of(name: str, directory: Path, effort: Effort) -> Table:
         bare = {way: enter(worker(environment)) for way in WAYS}
         turns = [_turn(ours, bare, effort.pages) for _ in range(TURNS)]
         assert not (left := ours.ask("waiting")), f"{left} statuses were not written down"
-    return Table(
+    yield Table(
         f"{name}: a feed of {effort.entries:,} entries, {len(CREATORS)} creators",
         [_figure(way, turns, effort.pages * PAGE) for way in WAYS],
-        floor="bare",
         remarks=[_memory(turns)],
     )
 
@@ -101,13 +99,11 @@ def _turn(ours: Worker, bare: Mapping[str, Worker], pages: int) -> Turn:
 
 
 def _figure(way: str, turns: Sequence[Turn], entries: int) -> Figure:
-    """The ratio is the median of those of turns that followed each other."""
-    return Figure(
-        f"entries written down, bare: {way}",
-        per_second(median(entries / turn.ours for turn in turns)),
-        per_second(median(entries / turn.bare[way] for turn in turns)),
-        median(turn.ours / turn.bare[way] for turn in turns),
-        WAYS[way],
+    return of_rates(
+        f"feed sync, entries, floor: {way}",
+        [entries / turn.ours for turn in turns],
+        [entries / turn.bare[way] for turn in turns],
+        goal=WAYS[way],
     )
 
 

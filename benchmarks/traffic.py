@@ -8,7 +8,7 @@ from threading import Event
 from time import perf_counter
 from typing import Final
 
-from benchmarks.load import Client, Route, clients, new_key
+from benchmarks.clients import Client, Route, clients, new_key
 from benchmarks.servers import Application
 
 CLIENTS: Final = 4

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from statistics import quantiles
 from time import perf_counter, sleep
 from typing import Final
 
 from benchmarks import servers
-from benchmarks.tables import Figure, in_ms
+from benchmarks.figures import Figure, in_ms, quantile
 from benchmarks.traffic import Send, Traffic
 
 
@@ -103,16 +102,12 @@ def latencies(sent: Traffic, seen: Sequence[Turn]) -> Iterable[Figure]:
     ours = _seconds(sent.between(turn.began, turn.over) for turn in seen)
     floor = _seconds(sent.between(turn.over, turn.ended) for turn in seen)
     for percent in (50, 95, 99):
-        yield _figure(f"send, p{percent}", _quantile(ours, percent), _quantile(floor, percent))
+        yield _figure(f"send, p{percent}", quantile(ours, percent), quantile(floor, percent))
     yield _figure("send, longest", ours[-1], floor[-1])
 
 
 def _seconds(stretches: Iterable[Sequence[Send]]) -> Sequence[float]:
     return sorted(send.seconds for sends in stretches for send in sends)
-
-
-def _quantile(seconds: Sequence[float], percent: int) -> float:
-    return quantiles(seconds, n=100, method="inclusive")[percent - 1]
 
 
 def _figure(name: str, ours: float, floor: float) -> Figure:

@@ -11,11 +11,10 @@ from time import sleep
 from typing import Final
 
 from benchmarks import databases, servers
-from benchmarks.figures import OURS
-from benchmarks.load import Route
+from benchmarks.clients import our_route
+from benchmarks.figures import Table
 from benchmarks.messages import DAY, HOUR, Messages, as_plain
 from benchmarks.servers import ORGANISATION
-from benchmarks.tables import Table
 from benchmarks.traffic import traffic
 from benchmarks.turns import errors, latencies, remarks, turns
 from benchmarks.workers import worker
@@ -102,7 +101,7 @@ def _table(name: str, directory: Path, case: Case, turn: float) -> Table:
         observer = enter(worker(environment))
         observer.ask("fill", messages=as_plain(*case.messages))
         application = enter(servers.application(directory, environment))
-        sent = enter(traffic(application, Route(OURS, application.token)))
+        sent = enter(traffic(application, our_route(application)))
         sleep(WARMING_UP)
         before = observer.ask("deadlocks")
         seen = list(
