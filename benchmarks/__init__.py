@@ -8,9 +8,9 @@ of some of the others), ``load``, ``parts``, ``sending``, ``slow_gateway``, ``gr
 ``console``, ``counter``, ``upkeep``, ``sync``, ``bulk``. The rest serves them:
 
 * ``figures`` compares and prints; ``page`` and ``picture`` write for the documentation.
-* ``databases``, ``stored``, ``servers``, ``stubs`` and ``workers`` start what is needed, and end
-  it; ``clients``, ``traffic`` and ``turns`` make it busy. None of them has Django.
+* ``databases``, ``stored``, ``servers`` and ``stubs`` start what is needed, and end it; ``clients``
+  and ``turns`` make it busy; ``machine`` tells how busy. None of them has Django.
 * ``jobs`` is what a worker does: it has Django and one database. ``rows`` fills tables and
-  ``messages`` says with what; ``spans`` takes a send apart; ``upstream`` writes a feed.
-* ``floor`` is the floor; ``settings``, ``urls`` and ``gateway`` make the project that is measured.
+  ``messages`` says with what; ``spans`` takes a send apart.
+* ``floor`` is the floor; ``settings`` and ``gateway`` make the project that is measured.
 """

@@ -18,10 +18,8 @@ from benchmarks import databases, servers
 from benchmarks.clients import our_route
 from benchmarks.figures import Figure, Table, in_ms, in_turn, of_rates, of_times, quantile
 from benchmarks.messages import DAY, Messages, as_plain
-from benchmarks.servers import ORGANISATION
-from benchmarks.traffic import traffic
-from benchmarks.turns import errors, latencies, remarks, turns
-from benchmarks.workers import Worker, worker, workers
+from benchmarks.servers import ORGANISATION, Worker, worker, workers
+from benchmarks.turns import errors, latencies, remarks, traffic, turns
 
 CROWDS: Final = (1, 2, 4)
 WARMING_UP: Final = 3.0

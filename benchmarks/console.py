@@ -9,9 +9,8 @@ from typing import Final
 from uuid import UUID
 
 from benchmarks.figures import Figure, Table, in_ms, in_turn, of_times, quantile
-from benchmarks.servers import manage
+from benchmarks.servers import Worker, manage, worker
 from benchmarks.stored import DAYS, Stored, stored
-from benchmarks.workers import Worker, worker
 
 LIST: Final = "/admin/instant_notifications/shipment/"
 MOST_MS: Final = 300
@@ -95,8 +94,7 @@ class Console:
 
     def open(self, page: str) -> float:
         address = PAGES[page].format(shipment=self.shipment)
-        (seconds,) = self.reader.ask("open_pages", address=address, times=1)
-        return float(seconds)
+        return float(self.reader.ask("open_page", address=address))
 
 
 @contextmanager

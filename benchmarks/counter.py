@@ -16,8 +16,7 @@ from typing import Final
 from benchmarks import databases
 from benchmarks.figures import Figure, Table, in_ms, of_rates
 from benchmarks.messages import Messages, as_plain
-from benchmarks.servers import migrated
-from benchmarks.workers import Worker, workers
+from benchmarks.servers import Worker, migrated, workers
 
 SHARED: Final = "shared"
 WRITERS: Final = {"postgresql": (1, 2, 4, 8, 16), "sqlite": (1, 2, 4)}

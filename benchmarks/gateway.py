@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from instant_notifications import http
-from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailable
+from instant_notifications.exceptions import Rejected
 from instant_notifications.gateways import BaseGateway, Message, Receipt
 from instant_notifications.statuses import Channel
 
@@ -29,12 +28,7 @@ class BenchmarkGateway(BaseGateway):
             "from": message.sender,
             "text": message.body,
         }
-        try:
-            answer = http.request("POST", self.url, json=order, timeout=message.timeout)
-        except http.NotSent as error:
-            raise Unavailable(str(error)) from None
-        except http.NoAnswer as error:
-            raise OutcomeUnknown(str(error)) from None
+        answer = self.request("POST", self.url, json=order, timeout=message.timeout)
         if answer.status_code != 200:
             raise Rejected(f"HTTP {answer.status_code}")
         return Receipt(gateway_reference=answer.json()["id"], word="OK")

@@ -1,4 +1,4 @@
-"""What a worker does: ``python -m benchmarks.jobs`` has Django and one database.
+"""What a worker does, which has Django and one database.
 
 It reads a job in each line (JSON: its name and arguments) and answers with a line.
 """
@@ -14,49 +14,51 @@ from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
 from typing import Any, Final
 
-import django
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import F
+from django.test import Client
+from django.utils import timezone
 
 from benchmarks.clients import API
-from benchmarks.messages import PAGE, UPSTREAM
+from benchmarks.floor import bulk
+from benchmarks.messages import GATEWAY, PAGE, UPSTREAM
+from benchmarks.rows import fill, plan_all, refresh, write_feed
 from benchmarks.servers import ORGANISATION
+from benchmarks.spans import parts_of_sends
+from instant_notifications import feed, planning, privacy, receipts, tasks, tokens
+from instant_notifications.charts.queue import queue
+from instant_notifications.gateways import Receipt
+from instant_notifications.models import Delivery, FeedEntry, Organisation, Plan, Shipment
+from instant_notifications.orders import Sms, place_order
+from instant_notifications.recipients import phone
+from instant_notifications.sync import sync
+from instant_notifications.upkeep import Stop
 
 TEXT: Final = "Your application has been received. Log in to read our answer."
 
 
 def main() -> None:
-    django.setup()
     for line in sys.stdin:
         name, arguments = json.loads(line)
         print(json.dumps(JOBS[name](**arguments)), flush=True)
 
 
-def fill(messages: Sequence[Mapping[str, Any]]) -> None:
-    from benchmarks.rows import fill
-
-    fill(messages)
-
-
 def read_pages(creator: str, *, afters: Sequence[int], newest_first: bool) -> Sequence[float]:
     """Seconds for each page: what the view asks of the feed."""
-    from instant_notifications import feed
-
     measured = []
     for after in afters:
         began = perf_counter()
-        page = feed.read_feed(creator, after=after, limit=500, newest_first=newest_first)
+        page = feed.read_feed(creator, after=after, limit=PAGE, newest_first=newest_first)
         feed.read_bounds(creator)
         measured.append(perf_counter() - began)
-        assert len(page) == 500, f"{len(page)} entries after {after}"
+        assert len(page) == PAGE, f"{len(page)} entries after {after}"
         assert page[0].recipients[0].destination
     return measured
 
 
 def get_pages(creator: str, *, afters: Sequence[int], newest_first: bool) -> Sequence[float]:
     """Seconds for each page: the whole view, from the request to the rendered answer."""
-    from django.test import Client
-
-    from instant_notifications import tokens
-
     client = Client(headers={"authorization": f"Bearer {tokens.issue(creator)}"})
     order = "desc" if newest_first else "asc"
     address = f"{API}future/shipment/feed?orderBy={order}&seq="
@@ -65,11 +67,6 @@ def get_pages(creator: str, *, afters: Sequence[int], newest_first: bool) -> Seq
 
 def get_manifests(number: int) -> Sequence[float]:
     """Seconds for each of so many shipments, chosen at random: the whole view."""
-    from django.test import Client
-
-    from instant_notifications import tokens
-    from instant_notifications.models import FeedEntry
-
     client = Client(headers={"authorization": f"Bearer {tokens.issue(ORGANISATION)}"})
     entries = FeedEntry.objects.filter(creator=ORGANISATION)
     last = entries.latest("sequence_number").sequence_number
@@ -85,16 +82,8 @@ def _get(client: Any, address: str) -> None:
     assert answer.status_code == 200, (address, answer.status_code, answer.content[:500])
 
 
-def parts_of_sends(times: int) -> Mapping[str, Sequence[float]]:
-    from benchmarks.spans import parts_of_sends
-
-    return parts_of_sends(times)
-
-
 def bytes_stored() -> int:
     """How large the database is, indexes and all."""
-    from django.db import connection
-
     sizes = {
         "postgresql": "SELECT pg_database_size(current_database())",
         "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
@@ -106,10 +95,6 @@ def bytes_stored() -> int:
 
 def vary() -> str:
     """Make the messages that ``fill`` has made less alike; the id of one of them."""
-    from benchmarks.rows import refresh
-    from instant_notifications import privacy
-    from instant_notifications.models import Delivery, Shipment
-
     variety: Sequence[tuple[str, Mapping[str, Any]]] = [
         ("1", {"status": "SMS_Failed_Undelivered"}),
         ("2", {"status": "Email_Delivered", "channel": "email"}),
@@ -125,11 +110,8 @@ def vary() -> str:
     return str(Shipment.objects.order_by("-pk").values_list("pk", flat=True)[500])
 
 
-def open_pages(address: str, times: int) -> Sequence[float]:
-    """Seconds for each time that somebody who may see everything opens a page of the console."""
-    from django.contrib.auth.models import User
-    from django.test import Client
-
+def open_page(address: str) -> float:
+    """Seconds until somebody who may see everything has opened a page of the console."""
     client = Client()
     client.force_login(
         User.objects.get_or_create(username="r", is_staff=True, is_superuser=True)[0]
@@ -140,15 +122,11 @@ def open_pages(address: str, times: int) -> Sequence[float]:
         answer = client.post(page, {"term": term}) if term else client.get(page)
         assert answer.status_code == 200, (address, answer.status_code)
 
-    return [_timed(opened) for _ in range(times)]
+    return _timed(opened)
 
 
 def complete(numbers: Sequence[int]) -> None:
     """Write the last receipt of each of these messages down; each makes a feed entry."""
-    from benchmarks.messages import GATEWAY
-    from instant_notifications import receipts
-    from instant_notifications.gateways import Receipt
-
     for number in numbers:
         receipt = Receipt(gateway_reference=str(number), status="SMS_Delivered", word="DELIVRD")
         delivery = receipts.record_receipt(GATEWAY, receipt)
@@ -158,27 +136,13 @@ def complete(numbers: Sequence[int]) -> None:
 
 def count_up(creator: str, times: int) -> None:
     """The least that a numbered feed needs: one committed update of one counter."""
-    from django.db.models import F
-
-    from instant_notifications.models import Organisation
-
     counters = Organisation.objects.filter(name=creator)
     for _ in range(times):
         assert counters.update(last_sequence_number=F("last_sequence_number") + 1)
 
 
-def write_feed(path: str) -> None:
-    """What the upstream says of all that it has taken: an entry in each line of a file."""
-    from benchmarks.upstream import write_feed
-
-    write_feed(path)
-
-
 def sync_pages(pages: int) -> float:
     """Seconds to write so many further pages of the upstream's feed down."""
-    from instant_notifications.sync import sync
-    from instant_notifications.upkeep import Stop
-
     began = perf_counter()
     with closing(sync(UPSTREAM, stop=Stop())) as progress:
         known = [page.known for page in islice(progress, pages)]
@@ -189,17 +153,15 @@ def sync_pages(pages: int) -> float:
 
 def waiting() -> int:
     """How many messages that the upstream has taken still wait for their last word."""
-    from instant_notifications.models import Delivery
-
     return Delivery.objects.filter(gateway=UPSTREAM, completed_at=None).count()
 
 
-def store_pages(way: str, pages: int) -> float:
-    """Seconds to fetch so many further pages and store what they say, in one way of the floor's."""
-    from benchmarks.floor.upstream import store_page
+def store_pages(pages: int) -> float:
+    """Seconds to fetch so many further pages and merely store what they say."""
+    from benchmarks.floor.upstream import store_page  # the console's settings lack its models
 
     began = perf_counter()
-    stored = [store_page(way) for _ in range(pages)]
+    stored = [store_page() for _ in range(pages)]
     seconds = perf_counter() - began
     assert stored == pages * [PAGE], stored
     return seconds
@@ -207,20 +169,14 @@ def store_pages(way: str, pages: int) -> float:
 
 def place(first: int, count: int) -> float:
     """Seconds to place an order for so many; the recipients are checked as they are read."""
-    from instant_notifications.orders import place_order
-    from instant_notifications.orders.regular import Sms
-    from instant_notifications.recipients import phone
-
     began = perf_counter()
     place_order(map(phone, _numbers(first, count)), sms=Sms(TEXT, daytime=False))
     return perf_counter() - began
 
 
 def place_by_hand(first: int, count: int) -> float:
-    from benchmarks.floor.bulk import place
-
     began = perf_counter()
-    place(_numbers(first, count), TEXT)
+    bulk.place(_numbers(first, count), TEXT)
     return perf_counter() - began
 
 
@@ -232,8 +188,6 @@ def _numbers(first: int, count: int) -> Sequence[str]:
 
 def work_off(seconds: float) -> int:
     """What ``process_due_orders`` does, for so long; how many messages have left."""
-    from instant_notifications import tasks
-
     deadline, done = perf_counter() + seconds, 0
     while number := sum(tasks.sweep(lambda: perf_counter() > deadline)):
         done += number
@@ -242,25 +196,19 @@ def work_off(seconds: float) -> int:
 
 def work_off_some(count: int) -> None:
     """The same, until so many have left."""
-    from instant_notifications import tasks
-
     while count > 0 and (number := sum(islice(tasks.sweep(lambda: False), 1))):
         count -= number
 
 
 def work_off_by_hand(seconds: float) -> int:
-    from benchmarks.floor.bulk import work_off
-
     deadline, done = perf_counter() + seconds, 0
-    while perf_counter() < deadline and (number := work_off()):
+    while perf_counter() < deadline and (number := bulk.work_off()):
         done += number
     return done
 
 
 def statements_of(of: str, **arguments: Any) -> int:
     """How many another job asks the database to carry out."""
-    from django.db import connection
-
     statements = []
 
     def count(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
@@ -272,20 +220,8 @@ def statements_of(of: str, **arguments: Any) -> int:
     return len(statements)
 
 
-def plan_all() -> None:
-    """Make a plan of each message that ``fill`` has made; those with no last word are due."""
-    from benchmarks.rows import plan_all
-
-    plan_all()
-
-
 def claim_times(times: int) -> Mapping[str, Sequence[float]]:
     """Seconds for each claim of a chunk, while those before are kept; and for the queue's chart."""
-    from django.utils import timezone
-
-    from instant_notifications import planning, tasks
-    from instant_notifications.charts.queue import queue
-    from instant_notifications.models import Plan
 
     def charted() -> None:
         queue(timezone.now())
@@ -312,8 +248,6 @@ def peak_megabytes() -> float:
 
 def deadlocks() -> int | None:
     """So many has the database seen; ``None`` if it does not count them."""
-    from django.db import connection
-
     if connection.vendor != "postgresql":
         return None
     with connection.cursor() as cursor:
@@ -333,7 +267,7 @@ JOBS: Final[Mapping[str, Callable[..., Any]]] = {
         parts_of_sends,
         bytes_stored,
         vary,
-        open_pages,
+        open_page,
         complete,
         count_up,
         write_feed,
@@ -352,7 +286,3 @@ JOBS: Final[Mapping[str, Callable[..., Any]]] = {
         deadlocks,
     )
 }
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks import databases, servers
 from benchmarks.figures import Figure, Table, in_ms
-from benchmarks.workers import worker
+from benchmarks.servers import worker
 
 
 @dataclass(frozen=True)

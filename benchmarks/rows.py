@@ -1,20 +1,24 @@
 """Fill tables with messages as the app leaves them, quickly: one INSERT … SELECT for each table.
+And tell, as an upstream would, what became of those that it has taken.
 
 The columns come from the models, so that a new one needs no word here. Ids follow age, as UUIDs of
 version 7 do; the destinations share one ciphertext.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count, cycle
+from pathlib import Path
 from typing import Any, Final
 
 from django.db import connection, transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from benchmarks.messages import Messages
+from benchmarks.messages import UPSTREAM, Messages
 from benchmarks.servers import ORGANISATION
 from instant_notifications.models import (
     Delivery,
@@ -87,19 +91,6 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
             "PRAGMA synchronous=FULL",
             "PRAGMA foreign_keys=ON",
         ],
-    ),
-    "mysql": Dialect(
-        series="(SELECT seq AS n FROM seq_{first}_to_{last}) AS numbers",
-        moment="timestampadd(MICROSECOND, round({seconds} * 1000000), '1970-01-01')",
-        identifier=(
-            "cast(concat(lpad(hex({milliseconds}), 12, '0'),"
-            " '70008000', lpad(hex(n), 12, '0')) AS uuid)"
-        ),
-        identifier_text="cast({identifier} AS char)",
-        json="{text}",
-        text="cast(n AS char)",
-        before=["SET foreign_key_checks = 0"],
-        after=["SET foreign_key_checks = 1"],
     ),
 }
 
@@ -280,3 +271,30 @@ def _count_up(messages: Messages) -> None:
         name=messages.creator,
         defaults={"last_sequence_number": messages.last if messages.completed else 0},
     )
+
+
+_WORDS: Final = (*["SMS_Delivered"] * 9, "SMS_Failed_Undelivered")
+
+
+def write_feed(path: str) -> None:
+    """An entry in each line for each message that it has taken, in the order of their making."""
+    taken = Delivery.objects.filter(gateway=UPSTREAM).order_by("created_at", "pk")
+    rows = taken.values_list("gateway_reference", "pk", "expires_at")
+    with Path(path).open("w") as file:
+        for number, word, row in zip(count(1), cycle(_WORDS), rows.iterator()):
+            file.write(json.dumps(_entry(number, word, *row), separators=(",", ":")) + "\n")
+
+
+def _entry(number: int, word: str, shipment: str, ours: object, at: Any) -> Mapping[str, Any]:
+    time = at.isoformat().replace("+00:00", "Z")
+    recipient = {"type": "SMS", "destination": "+4799999999", "status": word, "lastUpdate": time}
+    return {
+        "sequenceNumber": number,
+        "shipmentType": "Instant",
+        "shipmentId": shipment,
+        "sendersReference": str(ours),
+        "type": "Instant",
+        "status": "Order_Completed",
+        "lastUpdate": time,
+        "recipients": [recipient],
+    }

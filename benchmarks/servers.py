@@ -1,13 +1,14 @@
 """The processes that a measurement needs, started before it and gone after it."""
 
 import ctypes
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ PATIENCE = 10.0
 """Seconds a process gets to end by itself."""
 SIGNAL_ON_DEATH_OF_PARENT = 1
 """As ``prctl`` calls it."""
+WORK = "import django; django.setup(); from benchmarks.jobs import main; main()"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,46 @@ def _gunicorn(listener: int, processes: int, threads: int) -> Sequence[str]:
         *("--log-level", "warning"),
         "--no-control-socket",
     ]
+
+
+class Worker:
+    """A process with Django and one database that does jobs at our word; ``jobs`` has them."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdin
+        assert process.stdout
+        self._to, self._from = process.stdin, process.stdout
+
+    def ask(self, job: str, **arguments: Any) -> Any:
+        self.begin(job, **arguments)
+        return self.answer()
+
+    def begin(self, job: str, **arguments: Any) -> None:
+        self._to.write(json.dumps([job, arguments]) + "\n")
+        self._to.flush()
+
+    def answer(self) -> Any:
+        line = self._from.readline()
+        if not line:
+            raise RuntimeError("A worker has failed; what it said is above.")
+        return json.loads(line)
+
+
+@contextmanager
+def workers(environment: Mapping[str, str], number: int) -> Iterator[Sequence[Worker]]:
+    command = [sys.executable, "-c", WORK]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        yield [
+            Worker(stack.enter_context(running(command, env=environment, **pipes)))
+            for _ in range(number)
+        ]
+
+
+@contextmanager
+def worker(environment: Mapping[str, str]) -> Iterator[Worker]:
+    with workers(environment, 1) as (only,):
+        yield only
 
 
 @contextmanager

@@ -20,7 +20,7 @@ INSTALLED_APPS = [
     "benchmarks.floor",
 ]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
-ROOT_URLCONF = "benchmarks.urls"
+ROOT_URLCONF = "benchmarks.floor.views"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTANT_NOTIFICATIONS = {

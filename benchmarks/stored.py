@@ -8,8 +8,7 @@ from typing import Final
 
 from benchmarks import databases
 from benchmarks.messages import DAY, Messages, as_plain
-from benchmarks.servers import NOWHERE, ORGANISATION, migrated
-from benchmarks.workers import Worker, worker
+from benchmarks.servers import NOWHERE, ORGANISATION, Worker, migrated, worker
 
 DAYS: Final = 80
 """So old is the oldest."""

@@ -1,8 +1,8 @@
 """What it costs to bring an upstream's statuses home, and that it takes no memory to speak of.
 
 The feed is read through the Altinn gateway and written down by ``sync``; and, in turn, the same
-pages are fetched with the same HTTP client and merely stored, in the ways a project would do that
-by hand. Each has a process of its own.
+pages are fetched with the same HTTP client and merely stored, as a project would do that by hand.
+Each has a process of its own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,13 +14,11 @@ from typing import Final
 from benchmarks import databases
 from benchmarks.figures import Figure, Table, of_rates
 from benchmarks.messages import PAGE, UPSTREAM, Messages, as_plain
-from benchmarks.servers import migrated, stub_upstream
-from benchmarks.workers import Worker, worker
+from benchmarks.servers import Worker, migrated, stub_upstream, worker, workers
 
 CREATORS: Final = ("ttd", "skd", "nav", "digdir")
 TURNS: Final = 10
-WAYS: Final[Mapping[str, float | None]] = {"bulk_create": 2.0, "executemany": None}
-"""How the statuses are merely stored, and how many times as long ours may take."""
+GOAL: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,12 @@ def tables_of(name: str, directory: Path, effort: Effort) -> Iterable[Table]:
     with ExitStack() as stack:
         enter = stack.enter_context
         environment = enter(_upstream(name, directory, effort.entries))
-        ours = enter(worker(environment))
-        bare = {way: enter(worker(environment)) for way in WAYS}
+        ours, bare = enter(workers(environment, 2))
         turns = [_turn(ours, bare, effort.pages) for _ in range(TURNS)]
         assert not (left := ours.ask("waiting")), f"{left} statuses were not written down"
     yield Table(
         f"{name}: a feed of {effort.entries:,} entries, {len(CREATORS)} creators",
-        [_figure(way, turns, effort.pages * PAGE) for way in WAYS],
+        [_figure(turns, effort.pages * PAGE)],
         remarks=[_memory(turns)],
     )
 
@@ -83,27 +80,27 @@ def _taken(entries: int) -> Iterable[Messages]:
 
 @dataclass(frozen=True)
 class Turn:
-    """The same pages read by all, one after the other."""
+    """The same pages read by both, one after the other."""
 
     ours: float
     """Seconds."""
-    bare: Mapping[str, float]
+    bare: float
     peak_megabytes: float
     """The most that ours has held until now."""
 
 
-def _turn(ours: Worker, bare: Mapping[str, Worker], pages: int) -> Turn:
-    stored = {way: each.ask("store_pages", way=way, pages=pages) for way, each in bare.items()}
+def _turn(ours: Worker, bare: Worker, pages: int) -> Turn:
+    stored = bare.ask("store_pages", pages=pages)
     written = ours.ask("sync_pages", pages=pages)
     return Turn(written, stored, ours.ask("peak_megabytes"))
 
 
-def _figure(way: str, turns: Sequence[Turn], entries: int) -> Figure:
+def _figure(turns: Sequence[Turn], entries: int) -> Figure:
     return of_rates(
-        f"feed sync, entries, floor: {way}",
+        "feed sync, entries, floor: bulk_create",
         [entries / turn.ours for turn in turns],
-        [entries / turn.bare[way] for turn in turns],
-        goal=WAYS[way],
+        [entries / turn.bare for turn in turns],
+        goal=GOAL,
     )
 
 

@@ -1,5 +1,5 @@
-"""Processes of a command that are started and stopped again while clients send: the same clients
-are timed with and without them in turn.
+"""What a command's processes do to those who send: some clients send at a steady pace, and note how
+long each send takes, with the processes and without them in turn.
 """
 
 import os
@@ -9,14 +9,67 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from threading import Event
 from time import perf_counter, sleep
 from typing import Final
 
 from benchmarks import servers
+from benchmarks.clients import Client, Route, clients, new_key
 from benchmarks.figures import Figure, in_ms, quantile
-from benchmarks.traffic import Send, Traffic
+from benchmarks.servers import Application
+
+CLIENTS: Final = 4
+PERIOD: Final = 0.25
+"""Seconds from one send of a client to its next."""
+
+
+@dataclass(frozen=True)
+class Send:
+    due: float
+    """When it was to begin; a send that had to wait for the one before counts from here."""
+    seconds: float
+    error: str = ""
+
+
+@dataclass
+class Traffic:
+    """All sends so far; each client appends, which a list bears."""
+
+    sends: list[Send] = field(default_factory=list)
+
+    def between(self, began: float, ended: float) -> Sequence[Send]:
+        return [send for send in list(self.sends) if began <= send.due < ended]
+
+
+@contextmanager
+def traffic(application: Application, route: Route) -> Iterator[Traffic]:
+    going, stop = Traffic(), Event()
+    with clients(application, CLIENTS) as many, ThreadPoolExecutor(CLIENTS) as threads:
+        began = perf_counter()
+        sending = [
+            threads.submit(_send, client, route, began + PERIOD * place / CLIENTS, going, stop)
+            for place, client in enumerate(many)
+        ]
+        try:
+            yield going
+        finally:
+            stop.set()
+        for each in sending:
+            each.result()
+
+
+def _send(client: Client, route: Route, due: float, going: Traffic, stop: Event) -> None:
+    while not stop.wait(max(due - perf_counter(), 0)):
+        error = ""
+        try:
+            client.post(route.request(new_key()), expected=201)
+        except RuntimeError as unexpected:
+            error = str(unexpected)
+        going.sends.append(Send(due, perf_counter() - due, error))
+        due += PERIOD
 
 
 @dataclass(frozen=True)

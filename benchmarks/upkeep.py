@@ -14,10 +14,8 @@ from benchmarks import databases, servers
 from benchmarks.clients import our_route
 from benchmarks.figures import Table
 from benchmarks.messages import DAY, HOUR, Messages, as_plain
-from benchmarks.servers import ORGANISATION
-from benchmarks.traffic import traffic
-from benchmarks.turns import errors, latencies, remarks, turns
-from benchmarks.workers import worker
+from benchmarks.servers import ORGANISATION, worker
+from benchmarks.turns import errors, latencies, remarks, traffic, turns
 
 WARMING_UP: Final = 3.0
 

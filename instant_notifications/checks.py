@@ -183,10 +183,6 @@ def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
     ]
 
 
-def _nobody_may_call() -> bool:
-    return not (settings.TOKEN_SIGNING_KEY or settings.TOKEN_ISSUERS)
-
-
 def _simulator_in_a_route() -> bool:
     backends = [
         str(settings.GATEWAYS.get(alias, {}).get("BACKEND", ""))
@@ -194,14 +190,6 @@ def _simulator_in_a_route() -> bool:
         for alias in aliases
     ]
     return any(backend.startswith("instant_notifications.simulator.") for backend in backends)
-
-
-def _in_sandbox() -> bool:
-    return settings.SANDBOX_RECIPIENTS is not None
-
-
-def _keys_hang_on_secret_key() -> bool:
-    return not settings.ENCRYPTION_KEYS
 
 
 def _codes_to_all_the_world() -> bool:
@@ -216,10 +204,6 @@ def _default_secrets() -> bool:
         *(str(issuer.get("KEY", "")) for issuer in settings.TOKEN_ISSUERS),
     ]
     return any("insecure" in secret for secret in secrets)
-
-
-def _no_route() -> bool:
-    return not any(settings.ROUTES.values())
 
 
 def _sqlite_with_deferred_transactions() -> bool:
@@ -246,7 +230,7 @@ def _isolation_that_hides_commits() -> bool:
 _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
     (
         "W001",
-        _nobody_may_call,
+        lambda: not (settings.TOKEN_SIGNING_KEY or settings.TOKEN_ISSUERS),
         "No token is accepted, so nobody can call the API.",
         f"Set {SETTINGS_NAME}['TOKEN_ISSUERS'] or ['TOKEN_SIGNING_KEY'], or silence this.",
     ),
@@ -264,13 +248,13 @@ _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
     ),
     (
         "W004",
-        _keys_hang_on_secret_key,
+        lambda: not settings.ENCRYPTION_KEYS,
         "Stored data is encrypted with SECRET_KEY: replaced without a fallback, it is lost.",
         f"Set {SETTINGS_NAME}['ENCRYPTION_KEYS'] to a secret of its own.",
     ),
     (
         "W005",
-        _no_route,
+        lambda: not any(settings.ROUTES.values()),
         "No channel has a gateway, so nothing can be sent.",
         f"List gateways in {SETTINGS_NAME}['ROUTES'].",
     ),
@@ -288,7 +272,7 @@ _DEPLOYMENT_RISKS: Iterable[tuple[str, Callable[[], bool], str, str]] = (
     ),
     (
         "W010",
-        _in_sandbox,
+        lambda: settings.SANDBOX_RECIPIENTS is not None,
         "Sandbox mode is on: only the recipients it lists get real messages.",
         "Leave SANDBOX_RECIPIENTS out where everybody shall get theirs.",
     ),

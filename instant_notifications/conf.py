@@ -102,6 +102,10 @@ def _recipient(value: str) -> bool:
     return re.fullmatch(r"\+[\d ]+|[^@\s]*@[^@\s]+", value) is not None
 
 
+def _natural(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
 def _whole(least: int, most: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and least <= value <= most
 
@@ -122,7 +126,7 @@ def _limit(value: object) -> bool:
     if not (isinstance(value, list | tuple) and len(value) == 2):
         return False
     number, seconds = value
-    return type(number) is int and number > 0 and _positive(seconds)
+    return _natural(number) and _positive(seconds)
 
 
 def _limits(value: object) -> bool:
@@ -229,7 +233,7 @@ class Settings:
         5,
         "After so many failures in a row, by its own fault, a gateway is passed over for a while; "
         "`None`: never.",
-        _or_none(lambda value: type(value) is int and value > 0),
+        _or_none(_natural),
     )
     CIRCUIT_PAUSE = Setting[float](
         "CIRCUIT_PAUSE",
@@ -416,7 +420,7 @@ class Settings:
         _or_none(lambda value: _texts(value) and SUPPORTED_REGIONS.issuperset(value)),
     )
     MAX_REQUEST_BYTES = Setting[int](
-        "MAX_REQUEST_BYTES", 1_000_000, "A larger request body is answered 413.", _positive
+        "MAX_REQUEST_BYTES", 1_000_000, "A larger request body is answered 413.", _natural
     )
     ENCRYPTION_KEYS = Setting[Sequence[str]](
         "ENCRYPTION_KEYS",

@@ -70,11 +70,10 @@ def _facts(delivery: Delivery) -> dict[str, object]:
 
 
 def _hand_over(delivery: Delivery, walk: Walk) -> Delivery:
-    attempt = delivery.attempts
     try:
         gateway, receipt = walk.to_a_taker()
     except HandoverFailed as failure:
-        change = _change_for(failure, delivery, attempt)
+        change = _change_for(failure, delivery)
         recorded = _record(delivery, replace(change, calls=walk.calls))
         if recorded.handover == Handover.TAKEN:
             return recorded  # a receipt, or another attempt, knows better
@@ -86,7 +85,7 @@ def _hand_over(delivery: Delivery, walk: Walk) -> Delivery:
         cause=Cause.HANDOVER,
         status=_own_word(delivery, receipt.status, words.accepted),
         handover=Handover.TAKEN,
-        attempt=attempt,
+        attempt=delivery.attempts,
         calls=walk.calls,
         last_word=not gateway.reports_receipts,
         gateway=gateway.alias,
@@ -108,7 +107,7 @@ def _with_early_receipts(delivery: Delivery) -> Delivery:
         return delivery
 
 
-def _change_for(failure: HandoverFailed, delivery: Delivery, attempt: int) -> Change:
+def _change_for(failure: HandoverFailed, delivery: Delivery) -> Change:
     words = WORDS[Channel(delivery.channel)]
     status: str | None
     if isinstance(failure, Rejected):
@@ -122,7 +121,7 @@ def _change_for(failure: HandoverFailed, delivery: Delivery, attempt: int) -> Ch
         status=status,
         handover=handover,
         due_at=_next_try(delivery) if handover is Handover.OPEN else None,
-        attempt=attempt,
+        attempt=delivery.attempts,
         gateway=failure.gateway,
         gateway_word=failure.reason,
     )

@@ -17,7 +17,7 @@ from instant_notifications import privacy
 from instant_notifications.conf import settings
 from instant_notifications.exceptions import NotConfigured, Unavailable
 from instant_notifications.history import storable
-from instant_notifications.models import GatewayState, primary
+from instant_notifications.models import GatewayState, find, primary
 from instant_notifications.models.orders import NAME_LENGTH
 
 logger = logging.getLogger("instant_notifications")
@@ -32,15 +32,12 @@ class PassedOver(Unavailable):
 
 def states_of(aliases: Collection[str]) -> Mapping[str, GatewayState]:
     """What is known of these gateways, read where it is written."""
-    if not aliases:
-        return {}
-    # By hand, since it is asked for every message.
-    written = f"{_STATES} ({', '.join(['%s'] * len(aliases))})"
-    states = GatewayState.objects.using(primary()).raw(written, [*aliases])
-    return {state.alias: state for state in states}
+    return GatewayState.objects.using(primary()).in_bulk(aliases)
 
 
-_STATES: Final = "SELECT * FROM instant_notifications_gatewaystate WHERE alias IN"
+def state_of(alias: str) -> GatewayState | None:
+    states = find(GatewayState, alias=alias)
+    return states[0] if states else None
 
 
 def require_well(state: GatewayState | None) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -114,7 +115,7 @@ def request(
     bounds the bytes of the content. With ``only_public`` nothing is sent, not even a connection
     tried, where any address of the host is not on the internet at large.
     """
-    shared = _shared_by_threads()
+    shared = _shared_in(os.getpid())
     session = shared.to_the_public if only_public else shared.to_anywhere
     try:
         prepared = session.prepare_request(
@@ -196,6 +197,7 @@ class _Exchange:
             self._error = type(error).__name__
         finally:
             del _current.exchange
+            self._connection = None  # it may serve somebody else by now
 
     @property
     def _unpacks(self) -> bool:
@@ -239,6 +241,7 @@ class _Talker(threading.Thread):
             exchange.talk()
             self._idle.append(self)
             exchange.ended.set()
+            del exchange  # who is idle keeps nothing of what was said
 
     def _next(self) -> _Exchange | None:
         try:
@@ -364,25 +367,15 @@ for _talkative in ("urllib3.connectionpool", "urllib3.connection"):
 class _Shared:
     """What all threads of one process share."""
 
-    pid: int
     to_anywhere: requests.Session
     to_the_public: requests.Session
     idle: list[_Talker]
 
 
-_lock = threading.Lock()
-_shared: _Shared | None = None
-
-
-def _shared_by_threads() -> _Shared:
+@lru_cache(maxsize=1)
+def _shared_in(pid: int) -> _Shared:  # noqa: ARG001
     """A forked child gets its own sockets and threads."""
-    global _shared
-    if _shared is None or _shared.pid != os.getpid():
-        with _lock:
-            if _shared is None or _shared.pid != os.getpid():
-                sessions = _new_session(_Adapter), _new_session(_WaryAdapter)
-                _shared = _Shared(os.getpid(), *sessions, [])
-    return _shared
+    return _Shared(_new_session(_Adapter), _new_session(_WaryAdapter), [])
 
 
 class _Session(requests.Session):

@@ -25,11 +25,6 @@ _NUMBERS: Final[Mapping[Kind, Callable[[Recipient], str]]] = {
 """What the number is replaced by. The number of a person is nobody else's business."""
 
 
-def has_keywords(content: Mapping[str, Any]) -> bool:
-    """Whether the texts of a message depend on who gets it."""
-    return any(_keyword.search(content.get(member, "")) for member in _MEMBERS)
-
-
 def fill(content: Mapping[str, Any], recipient: Recipient, *, name: str) -> dict[str, Any]:
     """The texts of an SMS or an e-mail, as this recipient gets them.
 

@@ -45,7 +45,7 @@ def _fernet(secrets: tuple[str, ...]) -> MultiFernet:
 
 
 @lru_cache(maxsize=32)
-def _digest_keys(secrets: tuple[str, ...], purpose: str = "digest") -> tuple[bytes, ...]:
+def _digest_keys(secrets: tuple[str, ...], purpose: str) -> tuple[bytes, ...]:
     return tuple(_derive(secret, purpose) for secret in secrets)
 
 

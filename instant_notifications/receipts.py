@@ -6,14 +6,22 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 
 from instant_notifications import telemetry
 from instant_notifications.gateways import Receipt
 from instant_notifications.history import Change, storable
-from instant_notifications.models import Delivery, UnmatchedReceipt, primary
+from instant_notifications.models import Delivery, StatusEvent, UnmatchedReceipt, primary
 from instant_notifications.models.orders import PART_LENGTH
 from instant_notifications.record import record_all, record_status
-from instant_notifications.statuses import STAGES, Cause, Handover, is_word_of, may_be_reported
+from instant_notifications.statuses import (
+    STAGES,
+    Cause,
+    Handover,
+    Outcome,
+    is_word_of,
+    may_be_reported,
+)
 
 _PARTS: Final = range(1, 256)
 """So many parts can the header of a long SMS count (3GPP TS 23.040 §9.2.3.24.1)."""
@@ -102,8 +110,8 @@ def find_all(gateway: str, said: Sequence[Receipt]) -> Sequence[Found | None]:
     by_reference = {reference: Found(*columns) for reference, *columns in named}
     pairs = list(zip(references, said, strict=True))
     strange = [_our_key(each) for reference, each in pairs if reference not in by_reference]
-    ours = rows.filter(pk__in=[key for key in strange if key]).values_list(*Found._fields)
-    by_key = {columns[0]: Found(*columns) for columns in ours}
+    ours = rows.filter(_may_speak(gateway), pk__in=[key for key in strange if key])
+    by_key = {columns[0]: Found(*columns) for columns in ours.values_list(*Found._fields)}
     return [by_reference.get(reference) or by_key.get(_our_key(each)) for reference, each in pairs]
 
 
@@ -129,8 +137,16 @@ def _find(gateway: str, receipt: Receipt) -> Delivery | None:
         reference = storable(receipt.gateway_reference)
         found = rows.filter(gateway=gateway, gateway_reference=reference).first()
     if found is None and (key := _our_key(receipt)):
-        found = rows.filter(pk=key).first()
+        found = rows.filter(_may_speak(gateway), pk=key).first()
     return found
+
+
+def _may_speak(gateway: str) -> Q:
+    """The deliveries of which it is believed by our reference: it was called, or may have been."""
+    calls = StatusEvent.objects.filter(
+        delivery=OuterRef("pk"), cause=Cause.HANDOVER, gateway=gateway
+    )
+    return Q(gateway__in=["", gateway]) | Q(Exists(calls.exclude(outcome=Outcome.PASSED_OVER)))
 
 
 def _keep(gateway: str, receipt: Receipt) -> Delivery | None:

@@ -142,10 +142,4 @@ def _resource(resource_id: str, resource_action: str) -> dict[str, Any]:
     return checked
 
 
-def channel_schema(value: object, name: str) -> Schema:
-    """A rule, for a word in any case."""
-    written = rules.text(value, name).lower()
-    for schema in Schema:
-        if schema.lower() == written:
-            return schema
-    raise rules.Broken(rules.SCHEMA)
+channel_schema: Final = rules.one_of(Schema, rules.SCHEMA)

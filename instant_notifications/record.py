@@ -59,7 +59,7 @@ def record_status(delivery: Delivery, change: Change) -> Delivery:
     with transaction.atomic(using=primary()):
         written = _write(delivery, change)
         while written is None:
-            written = _write(_locked(delivery.pk), change)
+            written = _write(lock(delivery.pk), change)
         return written
 
 
@@ -71,7 +71,10 @@ def record_all(changes: Sequence[tuple[UUID, Change]]) -> None:
     """
     now = timezone.now()
     locked = _locked_all({delivery_id for delivery_id, _ in changes})
-    for batch in _one_of_each_shipment(changes, locked):
+    rounds = _one_of_each_shipment(changes, locked)
+    if len(rounds) > 1:
+        feed.lock_counters({row.creator for row in locked.values()})
+    for batch in rounds:
         _save_all([*_steps(batch, now)], now)
 
 
@@ -240,7 +243,8 @@ def _never_sent_again(delivery: Delivery) -> bool:
     return delivery.handover in _SETTLED or delivery.completed_at is not None
 
 
-def _locked(delivery_id: UUID) -> Delivery:
+def lock(delivery_id: UUID) -> Delivery:
+    """As it stands, in nobody else's hands till the commit."""
     return Delivery.objects.as_recorded().select_for_update().get(pk=delivery_id)
 
 

@@ -90,11 +90,12 @@ class Walk:
     def _require_well(self, alias: str) -> None:
         """Asked when its turn comes: it may have been switched off a moment ago."""
         try:
-            states = health.states_of([alias])
+            state = health.state_of(alias)
         except (DatabaseError, InterfaceError) as error:
             raise Unavailable(f"database: {type(error).__name__}", retry_after=1) from None
-        self._states.update(states)
-        health.require_well(states.get(alias))
+        if state:
+            self._states[alias] = state
+        health.require_well(state)
 
     def _ask(self, alias: str) -> tuple[BaseGateway, Receipt]:
         started_at, began = timezone.now(), monotonic()

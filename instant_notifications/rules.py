@@ -5,9 +5,9 @@ Each rule takes a value and the name the caller gave it, and returns the value t
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import email_validator
@@ -70,6 +70,7 @@ DELAY: Final = "DelayDays must be greater than or equal to 1 day."
 DELAY_TOO_LONG: Final = "DelayDays must be at most {limit} days."
 
 Rule = Callable[[Any, str], Any]
+Word = TypeVar("Word", bound=str)
 
 # Where a backslash stands, parsers do not agree about which host an address names.
 _ambiguous = re.compile(r"[\s\\]").search
@@ -116,6 +117,19 @@ def optional(rule: Rule) -> Rule:
         return "" if blank else rule(value, name)
 
     return rule_or_blank
+
+
+def one_of(words: Iterable[Word], otherwise: str) -> Callable[[Any, str], Word]:
+    """The rule for one of these words, in any case."""
+    by_lower = {word.lower(): word for word in words}
+
+    def word(value: object, name: str) -> Word:
+        written = text(value, name).lower()
+        if written not in by_lower:
+            raise Broken(otherwise)
+        return by_lower[written]
+
+    return word
 
 
 def on_one_line(written: str) -> str:
@@ -210,12 +224,7 @@ def email_body(value: object, name: str) -> str:
     return text(value, name, allowed="\t\n\r")
 
 
-def content_type(value: object, name: str) -> str:
-    written = text(value, name)
-    for word in CONTENT_TYPES:
-        if word.lower() == written.lower():
-            return word
-    raise Broken(CONTENT_TYPE)
+content_type: Final = one_of(CONTENT_TYPES, CONTENT_TYPE)
 
 
 def national_identity_number(value: object, name: str) -> str:

@@ -35,8 +35,9 @@ def find(term: str) -> Sequence[UUID]:
     person or an organisation.
     """
     term = term.strip()
-    found = {key for look in _LOOKS for rows in look(term) for key in _newest(rows)}
-    return sorted(found, reverse=True)[:MOST] if term else []
+    looks = _LOOKS if term else ()
+    found = {key for look in looks for rows in look(term) for key in _newest(rows)}
+    return sorted(found, reverse=True)[:MOST]
 
 
 def _newest(rows: Shipments) -> Iterable[UUID]:

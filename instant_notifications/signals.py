@@ -32,7 +32,5 @@ receivers: leave long work to a queue.
 
 def send_on_commit(using: str, delivery: Any, **news: Any) -> None:
     """Tell the receivers once the transaction that is open on this database is committed."""
-    sender = type(delivery)
-    if status_changed.has_listeners(sender):
-        send = partial(status_changed.send_robust, sender, delivery=delivery, **news)
-        transaction.on_commit(send, using=using, robust=True)
+    send = partial(status_changed.send_robust, type(delivery), delivery=delivery, **news)
+    transaction.on_commit(send, using=using, robust=True)

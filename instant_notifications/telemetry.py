@@ -6,7 +6,7 @@ are words and aliases, of which there are few; ids are told to spans alone.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -190,15 +190,4 @@ CODES_SENT: Final = Counter(
 )
 CODES_TRIED: Final = Counter(
     "codes_tried", "One-time codes typed in: verified, or why not.", "result"
-)
-
-METRICS: Final[Sequence[_Metric]] = (
-    HANDOVERS,
-    RECEIPTS,
-    PUSHES_REFUSED,
-    FEED_ENTRIES,
-    API_ANSWERS,
-    GUARD_REFUSALS,
-    CODES_SENT,
-    CODES_TRIED,
 )

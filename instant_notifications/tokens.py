@@ -148,7 +148,9 @@ class Issuer:
                 raise NotConfigured("The KEY is not a public key in PEM form.") from None
 
     def _keys(self, kid: object) -> Iterable[Any]:
-        return _key_sets.of(self.jwks_url).keys(kid) if self.jwks_url else [self.key]
+        if not self.jwks_url:
+            return [self.key]
+        return _key_sets.setdefault(self.jwks_url, KeySet(self.jwks_url)).keys(kid)
 
 
 def _trusted() -> Iterable[Issuer]:
@@ -223,17 +225,5 @@ class KeySet:
         self._fetched_at = monotonic()
 
 
-class _KeySets:
-    """One key set for each address, for the life of the process."""
-
-    def __init__(self) -> None:
-        self._by_url: dict[str, KeySet] = {}
-
-    def of(self, url: str) -> KeySet:
-        return self._by_url.setdefault(url, KeySet(url))
-
-    def forget(self) -> None:
-        self._by_url.clear()
-
-
-_key_sets = _KeySets()
+_key_sets: Final[dict[str, KeySet]] = {}
+"""One for each address, for the life of the process."""

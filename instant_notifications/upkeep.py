@@ -341,7 +341,7 @@ def _ended_entries(now: datetime) -> QuerySet[ListEntry]:
 
 
 def _delete_prefixes(due: QuerySet[FeedEntry]) -> Iterator[Tally]:
-    """Walk the table likewise, in each feed up to its first entry that stays: it gets no holes.
+    """As ``delete_oldest``, but in each feed up to its first entry that stays: it gets no holes.
 
     Ages follow the numbers of a feed only nearly: they are taken before the counter is locked.
     """

@@ -12,6 +12,7 @@ from instant_notifications import tokens, upkeep
 from tests import emptying
 from tests import stub as stubs
 from tests.clock import Clock
+from tests.outcomes import gateways
 from tests.web import Server, Talk
 
 API = "/notifications/api/v1/"
@@ -38,13 +39,7 @@ def configure(settings: Any) -> Callable[..., None]:
 def stub(configure: Callable[..., None]) -> Iterator[type[stubs.StubGateway]]:
     """Both channels go by a gateway that does what ``stub.do`` says and keeps ``stub.seen``."""
     classes = (stubs.StubGateway, stubs.SecondGateway)
-    configure(
-        GATEWAYS={
-            "stub": {"BACKEND": "tests.stub.StubGateway"},
-            "second": {"BACKEND": "tests.stub.SecondGateway"},
-        },
-        ROUTES={"sms": ["stub"], "email": ["stub"]},
-    )
+    configure(GATEWAYS=gateways(), ROUTES={"sms": ["stub"], "email": ["stub"]})
     yield stubs.StubGateway
     for each in classes:
         each.seen.clear()

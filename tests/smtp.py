@@ -39,13 +39,6 @@ def use_mail_backend(settings: Any, backend: str, **options: Any) -> None:
         setattr(settings, _OLD_NAMES[name], value)
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 class Step(StrEnum):
     """Where a dialogue has come to; the server's reaction to each can be set."""
 

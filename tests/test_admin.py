@@ -3,7 +3,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -15,6 +14,7 @@ from instant_notifications.models import Shipment, UnmatchedReceipt
 from instant_notifications.orders import Sent, send_email, send_sms
 from instant_notifications.receipts import record_receipt
 from instant_notifications.simulator.postman import deliver_due_receipts
+from tests.console import somebody
 from tests.outcomes import expire, fails
 
 Configure = Callable[..., None]
@@ -69,31 +69,13 @@ def test_receipts_without_a_message_can_be_looked_at_but_not_touched(console: Cl
 
 
 @pytest.fixture
-def superuser() -> User:
-    return User.objects.create_superuser("root")
-
-
-@pytest.fixture
-def console(superuser: User) -> Client:
-    client = Client()
-    client.force_login(superuser)
-    return client
+def console(admin_client: Client) -> Client:
+    return admin_client
 
 
 @pytest.fixture
 def viewer() -> Client:
-    user = User.objects.create_user("viewer", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_shipment"))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def newcomer() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("newcomer", is_staff=True))
-    return client
+    return somebody("view_shipment")
 
 
 def test_the_list_shows_the_newest_first(console: Client) -> None:
@@ -239,11 +221,10 @@ def test_a_search_is_no_part_of_any_address(console: Client) -> None:
     assert not re.search(r'<form method="get"(?:(?!</form>).)*type="text"', form, re.DOTALL)
 
 
-def test_who_may_not_see_may_not_search(client: Client, viewer: Client) -> None:
+def test_who_may_not_see_may_not_search(viewer: Client) -> None:
     sent = an_sms()
     assert found(viewer, PHONE) == [str(sent.shipment_id)]
-    client.force_login(User.objects.create_user("nobody", is_staff=True))
-    assert client.post(SEARCH, {"term": PHONE}).status_code == 403
+    assert somebody(name="newcomer").post(SEARCH, {"term": PHONE}).status_code == 403
     assert Client().post(SEARCH, {"term": PHONE}).status_code == 302  # to the log-in
 
 
@@ -297,8 +278,8 @@ def test_the_permission_to_view_is_enough_to_read(viewer: Client) -> None:
     assert viewer.get(page_of(sent.shipment_id)).status_code == 200
 
 
-def test_staff_without_permission_see_nothing(newcomer: Client) -> None:
-    sent = an_sms()
+def test_staff_without_permission_see_nothing() -> None:
+    sent, newcomer = an_sms(), somebody()
     for url in (LIST, ADD, *(page_of(sent.shipment_id, page) for page in ("change", "history"))):
         assert newcomer.get(url).status_code == 403
     assert LIST not in newcomer.get(reverse("admin:index")).content.decode()

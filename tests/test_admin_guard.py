@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -16,6 +15,7 @@ from instant_notifications.conf import Settings
 from instant_notifications.exceptions import Blocked
 from instant_notifications.guard import lists, refusals
 from instant_notifications.models import Hold, ListEntry
+from tests.console import somebody
 
 pytestmark = pytest.mark.django_db
 
@@ -32,14 +32,6 @@ ENTRY: Final = {
     "subject": "+47 99 99 99 99",
     "because": "a complaint <b>",
 }
-
-
-def somebody(*permissions: str) -> Client:
-    user = User.objects.create_user("ola", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The page for test messages: the preview, and the message sent for real."""
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 from uuid import uuid4
@@ -18,6 +17,7 @@ from instant_notifications.exceptions import OutcomeUnknown, Rejected, Unavailab
 from instant_notifications.models import Shipment
 from tests.outcomes import fails, in_turn
 from tests.stub import StubGateway, take
+from tests.test_admin_acts import text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -58,11 +58,6 @@ def operator(stub: Any) -> Client:
     client = Client()
     client.force_login(User.objects.create_superuser("ola"))
     return client
-
-
-def text_of(answer: Any) -> str:
-    assert answer.status_code == 200
-    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
 
 
 def previewed(client: Client, form: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ from instant_notifications.models import Plan
 from tests import regular
 from tests.apart import run_apart
 from tests.regular import order, phones
-from tests.smtp import free_port
+from tests.web import free_port
 
 ENGINE: Final = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
 task: Final = import_module(ENGINE).task

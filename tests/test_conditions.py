@@ -16,7 +16,7 @@ import pytest
 
 from instant_notifications import conditions, http
 from tests.internet import Internet, certificate, secure
-from tests.web import Server, Talk, hangs_up, keeps_silent, says
+from tests.web import Server, Talk, hangs_up, keeps_silent, own_connections, says, shared
 
 Configure = Callable[..., None]
 Serve = Callable[[Talk], Server]
@@ -31,11 +31,8 @@ NO = '{"sendNotification": false}'
 
 @pytest.fixture(autouse=True)
 def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
-    monkeypatch.setattr(http, "_shared", None)
-    yield Internet(monkeypatch)
-    if http._shared is not None:
-        http._shared.to_anywhere.close()
-        http._shared.to_the_public.close()
+    with own_connections():
+        yield Internet(monkeypatch)
 
 
 @pytest.fixture
@@ -43,8 +40,7 @@ def tls(tmp_path: Path, internet: Internet) -> ssl.SSLContext:
     """What lets a server be conditions.example and elsewhere.example."""
     trusted = tmp_path / "server.pem"
     context = certificate(trusted, "conditions.example", "elsewhere.example")
-    shared = http._shared_by_threads()
-    shared.to_the_public.verify = shared.to_anywhere.verify = str(trusted)
+    shared().to_the_public.verify = shared().to_anywhere.verify = str(trusted)
     return context
 
 
@@ -484,7 +480,7 @@ def test_a_redirect_takes_no_token_along_but_finds_that_of_its_host(
 
     theirs = endpoint(redirects(URL), "elsewhere.example", ELSEWHERE)
     ours = endpoint(says(body=YES))
-    http._shared_by_threads().to_the_public.close()
+    shared().to_the_public.close()
     assert ask("https://elsewhere.example/") is True
     assert b"t-0-k-e-n" not in theirs.requests[0]
     assert b"t-0-k-e-n" in ours.requests[0]
@@ -605,7 +601,7 @@ def test_a_huge_answer_is_none(endpoint: Callable[..., Server], reason: Callable
     endpoint(says("Connection: close", body=padded(64 * 1024)))
     assert ask() is False
     endpoint(says(body=padded(64 * 1024 + 1)))
-    http._shared_by_threads().to_the_public.close()
+    shared().to_the_public.close()
     assert ask() is None
     assert reason() == "too long an answer"
 

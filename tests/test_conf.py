@@ -228,6 +228,7 @@ BAD: list[tuple[str, Any]] = [
     ("ALLOWED_REGIONS", "NO"),
     ("ALLOWED_REGIONS", [47]),
     ("MAX_REQUEST_BYTES", 0),
+    ("MAX_REQUEST_BYTES", 1e6),
     ("ENCRYPTION_KEYS", "a single secret"),
     ("ENCRYPTION_KEYS", [b"bytes"]),
     ("OTP_LENGTH", 5),

@@ -7,21 +7,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import requests
 from django.conf import settings as django_settings
 from django.core import checks
-from django.core.management import call_command, get_commands
+from django.core.management import call_command, get_commands, load_command_class
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -37,7 +35,7 @@ from instant_notifications.simulator.postman import deliver_due_receipts
 from instant_notifications.statuses import Channel, OrderStatus
 from instant_notifications.testing import a_push
 from tests import reference
-from tests.smtp import free_port
+from tests.web import Server, Talk, free_port, says
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,6 +64,16 @@ def of_role(role: str, page: str | None = None) -> list[Block]:
 
 def named(block: Block) -> str:
     return f"{block.page}:{block.text.splitlines()[0][:40]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_that_is_named_exists_with_its_options(page: Path) -> None:
+    """Also in tables of cron and other blocks that are not run."""
+    for name, rest in re.findall(r"manage\.py ([a-z_]+)([^\n`#|]*)", page.read_text()):
+        if name not in ("db_worker", "rqworker"):  # of the engines
+            command = load_command_class(get_commands()[name], name)
+            known = command.create_parser("manage.py", name)._option_string_actions
+            assert {*re.findall(r"--[\w-]+", rest)} <= {*known}, (name, rest)
 
 
 def test_every_block_says_how_it_is_run() -> None:
@@ -110,27 +118,8 @@ def test_urls_snippets_have_routes(block: Block) -> None:
     assert all(added)
 
 
-@pytest.fixture
-def provider() -> Iterator[str]:
-    """The address of an imaginary provider that takes everything."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b'{"reference": "s-1"}')
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-def test_the_gateway_of_the_guide_sends(provider: str) -> None:
+def test_the_gateway_of_the_guide_sends(serve: Callable[[Talk], Server]) -> None:
+    provider = serve(says(body='{"reference": "s-1"}')).url
     (block,) = of_role("module: shout.py")
     namespace: dict[str, Any] = {"__name__": "shout"}
     exec(block.text, namespace)
@@ -241,7 +230,7 @@ def test_the_first_code_takes_ten_minutes(tmp_path: Path) -> None:
 @contextmanager
 def a_visitor() -> Iterator[requests.Session]:
     """Who tries again until the server is up."""
-    patience = Retry(connect=60, read=0, backoff_factor=0.1, backoff_max=0.5)
+    patience = Retry(connect=240, read=0, backoff_factor=0.1, backoff_max=0.5)
     with requests.Session() as visitor:
         visitor.mount("http://", HTTPAdapter(max_retries=patience))
         yield visitor
@@ -351,6 +340,7 @@ def test_the_status_words_are_the_code() -> None:
 
 IN_ORDERS = (
     *("send_sms", "send_email", "place_order", "Sms", "Email", "Reminder", "read_order"),
+    "read_manifest",
     *("cancel_order", "cancel_shipment", "resend", "cancel", "expire", "match", "reveal"),
 )
 CALLED = (

@@ -225,7 +225,8 @@ def test_the_happy_path_reads_once_and_writes_nothing(
     with CaptureQueriesContext(connection) as captured:
         send()
     said = [each["sql"] for each in captured if "SAVEPOINT" not in each["sql"]]
-    assert len(said) <= limit, "\n".join(said)
+    # MariaDB cannot say what an update has written, and is asked.
+    assert len(said) <= limit + (connection.vendor == "mysql"), "\n".join(said)
     assert [each.split()[0] for each in said if TABLE in each] == ["SELECT"]
 
 

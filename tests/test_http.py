@@ -3,22 +3,18 @@
 import gzip
 import logging
 import socket
-import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from instant_notifications import http
-from tests.web import Server, Talk, free_port, hangs_up, keeps_silent, says
+from tests.internet import certificate, secure
+from tests.web import Server, Talk, free_port, hangs_up, keeps_silent, own_connections, says, shared
 
 PHONE = "+4799999999"
 BODY = "Your code is 428516"
@@ -45,13 +41,9 @@ def closes_when_idle(server: Server, connection: socket.socket) -> None:
 
 
 @pytest.fixture(autouse=True)
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Connections of their own for each test."""
-    monkeypatch.setattr(http, "_shared", None)
-    yield
-    if http._shared is not None:
-        http._shared.to_anywhere.close()
-        http._shared.to_the_public.close()
+def session() -> Iterator[None]:
+    with own_connections():
+        yield
 
 
 def post(url: str, *, timeout: float = 5) -> int:
@@ -338,7 +330,7 @@ def test_one_thread_has_one_exchange_after_the_other(serve: Callable[[Talk], Ser
     talkers = set()
     for _ in range(5):
         post(server.url)
-        talkers.add(*idle())
+        talkers.add(*shared().idle)
     assert len(talkers) == 1
 
 
@@ -349,10 +341,10 @@ def test_who_has_nothing_to_do_ends_and_somebody_else_goes_on(
     server = serve(says())
     for _ in range(2):
         post(server.url)
-        (talker,) = idle()
+        (talker,) = shared().idle
         talker.join(10)
         assert not talker.is_alive()
-        assert idle() == []
+        assert shared().idle == []
 
 
 def test_who_is_chosen_at_the_last_moment_has_the_exchange(
@@ -361,16 +353,45 @@ def test_who_is_chosen_at_the_last_moment_has_the_exchange(
     monkeypatch.setattr(http, "LONGEST_IDLE", 0.05)
     server = serve(says())
     post(server.url)
-    talker = idle().pop()
+    talker = shared().idle.pop()
     sleep(0.2)
     assert talker.is_alive()
-    idle().append(talker)
+    shared().idle.append(talker)
     post(server.url)
     assert len(server.requests) == 2
 
 
-def idle() -> Any:
-    return http._shared_by_threads().idle
+@pytest.fixture
+def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[http._Exchange]:
+    """Those that were held."""
+    held, hold = [], http._Exchange.hold
+
+    def note(exchange: http._Exchange, *args: Any) -> http.Answer:
+        held.append(exchange)
+        return hold(exchange, *args)
+
+    monkeypatch.setattr(http._Exchange, "hold", note)
+    return held
+
+
+def test_who_is_idle_keeps_nothing_of_what_was_said(
+    serve: Callable[[Talk], Server], exchanges: list[http._Exchange]
+) -> None:
+    post(serve(says()).url)
+    kept, deadline = weakref.ref(exchanges.pop()), monotonic() + 5
+    while kept() is not None and monotonic() < deadline:
+        sleep(0.01)
+    assert kept() is None
+
+
+def test_who_gives_up_as_the_answer_comes_does_not_cut_off_the_next(
+    serve: Callable[[Talk], Server], exchanges: list[http._Exchange]
+) -> None:
+    server = serve(says())
+    post(server.url)
+    exchanges[0]._hang_up()
+    post(server.url)
+    assert (len(server.requests), server.connections) == (2, 1)
 
 
 def test_a_connection_that_the_server_has_closed_is_replaced(
@@ -449,36 +470,12 @@ def test_a_request_that_cannot_be_made_sent_nothing(serve: Callable[[Talk], Serv
     assert server.connections == 0
 
 
-@pytest.fixture
-def untrusted(tmp_path: Path) -> ssl.SSLContext:
-    """What a server needs to show a certificate that nobody has signed."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "server.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
-
-
 def test_a_certificate_that_is_not_trusted_was_told_nothing(
-    untrusted: ssl.SSLContext, serve: Callable[[Talk], Server]
+    tmp_path: Path, serve: Callable[[Talk], Server]
 ) -> None:
-    def talk(server: Server, connection: socket.socket) -> None:
-        with untrusted.wrap_socket(connection, server_side=True) as secure:
-            server.hear(secure)
-
-    server = serve(talk)
+    server = serve(secure(says(), certificate(tmp_path / "server.pem", "localhost")))
     with pytest.raises(http.NotSent):
-        post(server.url.replace("http:", "https:"))
+        post(server.url.replace("http://127.0.0.1", "https://localhost"))
     assert server.requests == []
 
 

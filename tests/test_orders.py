@@ -323,6 +323,7 @@ ARGUMENTS: list[tuple[Callable[..., Sent], dict[str, Any]]] = [
     (email, {"subject": "x" * 999}),
     (email, {"body": None}),
     (email, {"content_type": "Markdown"}),
+    (email, {"time_to_live": 0}),
     (email, {"sender": "Kari <kari@example.com>"}),
     (email, {"idempotency_id": "\x07"}),
 ]

@@ -21,7 +21,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from instant_notifications import dispatch, feed, upkeep
+from instant_notifications import dispatch, feed, health, upkeep
 from instant_notifications import receipts as matching
 from instant_notifications.exceptions import HandoverFailed, OutcomeUnknown, Rejected, Unavailable
 from instant_notifications.gateways import Message, Receipt, has_basic_credentials
@@ -215,6 +215,34 @@ def test_ours_finds_a_message_however_its_hand_over_stands(
     assert len(reported(delivery)) == 1
     assert fed(delivery) == ([] if shows == "SMS_Accepted" else [shows])
     assert kept() == []
+
+
+@pytest.mark.parametrize(
+    "hear", [record_receipt, lambda alias, said: matching.record_receipts(alias, [said])]
+)
+@pytest.mark.parametrize(
+    ("first", "is_off", "believed"),
+    [
+        (take, False, {"stub"}),
+        (fails(OutcomeUnknown), False, {"stub"}),
+        (fails(Unavailable), False, {"stub", "second"}),
+        (take, True, {"second"}),
+        (fails(Killed), False, {"stub", "second"}),
+    ],
+    ids=["taken", "perhaps taken", "taken by the next", "passed over", "nobody knows"],
+)
+def test_ours_is_believed_from_whom_the_message_may_have_gone_by(
+    first: Do, is_off: bool, believed: set[str], hear: Callable[..., Any], configure: Configure
+) -> None:
+    configure(ROUTES={"sms": ["stub", "second"], "email": []})
+    if is_off:
+        health.switch_off("stub")
+    for alias in ("stub", "second"):
+        delivery = sent(first)
+        hear(alias, Receipt(**ours(delivery)))
+        assert (status_of(delivery) == "SMS_Delivered") is (alias in believed)
+        kept_aside = UnmatchedReceipt.objects.filter(gateway=alias, reference=delivery.pk)
+        assert kept_aside.exists() is (alias not in believed)
 
 
 @pytest.mark.parametrize("end", ["open", "unknown", "under_way"])
@@ -1129,15 +1157,15 @@ def test_a_word_that_comes_at_once_is_noted_once() -> None:
     assert len(reported(delivery)) == 1
 
 
-def test_copies_that_come_by_two_aliases_change_nothing() -> None:
-    delivery = sent(lambda message: Receipt())
+def test_copies_that_come_by_two_aliases_change_nothing(failover: Delivery) -> None:
     for alias in ("stub", "second"):
-        push(ours(delivery), to=alias)
-    before = (shown(delivery), reported(delivery))
+        push(ours(failover), to=alias)
+    before = (shown(failover), reported(failover))
+    assert len(reported(failover)) == 2
     for _ in range(COPIES // 2):
         for alias in ("stub", "second"):
-            push(ours(delivery), to=alias)
-    assert (shown(delivery), reported(delivery)) == before
+            push(ours(failover), to=alias)
+    assert (shown(failover), reported(failover)) == before
 
 
 @pytest.mark.parametrize(("start", "status"), [("unknown", "SMS_New"), ("open", "SMS_Sending")])

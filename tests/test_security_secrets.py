@@ -26,7 +26,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from instant_notifications import orders, tokens
+from instant_notifications import orders, privacy, recipients, tokens
 from instant_notifications.contacts.altinn_profile import AltinnProfileRegister
 from instant_notifications.exceptions import NotConfigured
 from instant_notifications.gateways import gateways
@@ -100,8 +100,20 @@ def broken(request: HttpRequest) -> HttpResponse:
     raise LookupError("a bug of the host's")
 
 
+ORDERS: Final[Mapping[str, Callable[[], object]]] = {
+    "sms": lambda: orders.send_sms(NUMBER, CODE),
+    "email": lambda: orders.send_email(f"{CODE}@example.com", CODE, CODE),
+    "order": lambda: orders.place_order(recipients.phone(NUMBER), sms=orders.Sms(CODE)),
+}
+
+
+def ordering(request: HttpRequest, what: str) -> HttpResponse:
+    return HttpResponse(ORDERS[what]())
+
+
 urlpatterns = [
     path("broken/", broken),
+    path("ordering/<str:what>/", ordering),
     path("notifications/api/v1/", include("instant_notifications.api.urls")),
 ]
 
@@ -171,6 +183,21 @@ def test_a_bug_behind_the_api_is_reported_without_what_was_said(
     assert debug or "Internal Server Error" in said
     assert secrets_in(said) == []
     assert not [each for each in (NUMBER, CODE, token.rpartition(".")[2]) if each in said]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("what", ORDERS)
+def test_a_bug_of_ours_below_a_view_of_the_hosts_is_reported_without_what_was_ordered(
+    what: str, reports: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **named: Any) -> None:
+        raise LookupError("a bug of ours")
+
+    monkeypatch.setattr(privacy, "fingerprints", fail)
+    answer = Client(raise_request_exception=False).get(f"/ordering/{what}/")
+    assert answer.status_code == 500
+    assert re.search(r"orders/(instant|placing)\.py", reports())
+    assert not [each for each in (NUMBER, CODE) if each in reports()]
 
 
 # Options

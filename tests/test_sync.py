@@ -251,6 +251,28 @@ def test_each_gets_the_reference_that_its_own_entry_names(upstream: Upstream) ->
         assert (each.status, each.gateway_reference) == ("SMS_Delivered", f"stub-{each.pk}")
 
 
+def test_the_last_part_delivers_also_if_it_is_the_first_to_name_the_reference(
+    upstream: Upstream,
+) -> None:
+    (delivery,) = waiting(1)
+    Delivery.objects.update(gateway_reference="", segments=2)
+    upstream.add(theirs(delivery, part="1", gateway_reference=""), theirs(delivery, part="2"))
+    run()
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.gateway_reference) == ("SMS_Delivered", f"stub-{delivery.pk}")
+
+
+def test_counters_are_locked_in_one_order_whoever_is_told_first(upstream: Upstream) -> None:
+    """Or two who write down at once might wait for each other."""
+    (first,), (second,) = waiting(1, "b"), waiting(1, "a")
+    upstream.add(theirs(first), theirs(second, None), theirs(second))
+    with CaptureQueriesContext(connection) as caught:
+        run()
+    counted = [each["sql"] for each in caught if "last_sequence_number = last" in each["sql"]]
+    locked = [creator for sql in counted for creator in "ab" if f"name = '{creator}'" in sql]
+    assert [*dict.fromkeys(locked)] == ["a", "b"]
+
+
 @pytest.mark.parametrize(("takes", "signs"), [(1, 0), (30, 3)])
 def test_a_sign_of_life_is_given_no_more_often_than_needed(
     takes: float, signs: int, upstream: Upstream, clock: Clock

@@ -412,7 +412,8 @@ sent = send_sms("+4799999999", "hello")
 challenge = otp.issue("+4799999999", purpose="login")
 result = otp.verify(challenge.pk, "000000", purpose="login")
 assert telemetry.tracer is None and telemetry.span("a") is telemetry.span("b")
-assert {each._metric for each in telemetry.METRICS} == {None}
+counted = [each for each in vars(telemetry).values() if isinstance(each, telemetry._Metric)]
+assert {each._metric for each in counted} == {None}
 assert "instant_notifications.metrics" not in sys.modules
 print(sent.status, result.reason)
 """

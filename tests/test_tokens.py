@@ -3,8 +3,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import jwt
@@ -19,6 +17,7 @@ from instant_notifications import tokens
 from instant_notifications.exceptions import NotConfigured, Unavailable
 from instant_notifications.tokens import InvalidToken, KeySet
 from tests.conftest import sms
+from tests.web import Server
 
 Configure = Callable[..., None]
 Trust = Callable[..., None]
@@ -85,45 +84,29 @@ def refused(token: str) -> bool:
     return False
 
 
-class Publisher:
+class Publisher(Server):
     """A token issuer's JWKS address on the loopback, with a count of its visitors."""
 
     def __init__(self) -> None:
-        publisher = self
+        super().__init__(self._show)
+        self.url += "jwks"
+        self.status, self.answer, self.pause, self.redirect_from = 200, "", 0.0, ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                publisher.fetched += 1
-                time.sleep(publisher.pause)
-                moved = self.path == publisher.redirect_from
-                body = b"" if moved else publisher.answer.encode()
-                self.send_response(302 if moved else publisher.status)
-                self.send_header("Location", "/jwks")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+    @property
+    def fetched(self) -> int:
+        return len(self.requests)
 
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.fetched = 0
-        self.status = 200
-        self.answer = ""
-        self.pause = 0.0
-        self.redirect_from = ""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/jwks"
-        Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
+    def _show(self, _: Server, connection: socket.socket) -> None:
+        moved = self.hear(connection).split()[1] == self.redirect_from.encode()
+        time.sleep(self.pause)
+        status, body = (302, "") if moved else (self.status, self.answer)
+        connection.sendall(f"HTTP/1.0 {status} So\r\nLocation: /jwks\r\n\r\n{body}".encode())
 
     def publish(self, *keys: dict[str, Any]) -> None:
         self.status, self.answer = 200, json.dumps({"keys": keys})
 
     def fail(self, status: int = 500, answer: str = "out of order") -> None:
         self.status, self.answer = status, answer
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -147,9 +130,9 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
     monkeypatch.setattr(tokens, "monotonic", clock)
-    tokens._key_sets.forget()
+    tokens._key_sets.clear()
     yield clock
-    tokens._key_sets.forget()
+    tokens._key_sets.clear()
 
 
 @pytest.fixture

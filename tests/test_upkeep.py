@@ -1331,7 +1331,7 @@ def test_an_id_that_is_purged_before_it_is_looked_up_is_sent_once(
     stub.do = delivered
     send(Channel.SMS, idempotency_id="a")
     clock.go(91 * DAY)
-    monkeypatch.setattr(instant, "_known", after(purge, instant._known))
+    monkeypatch.setattr(instant, "known", after(purge, instant.known))
     assert not send(Channel.SMS, idempotency_id="a").replayed
     assert (len(stub.seen), IdempotencyRecord.objects.count()) == (2, 1)
     assert send(Channel.SMS, idempotency_id="a").replayed

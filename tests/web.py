@@ -1,9 +1,14 @@
 """A web server that does in each conversation exactly what a test wants."""
 
+import os
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from instant_notifications import http
 
 Talk = Callable[["Server", socket.socket], None]
 
@@ -80,7 +85,21 @@ def keeps_silent(server: Server, connection: socket.socket) -> None:
     server.wait(10)
 
 
+def shared() -> Any:
+    """What all exchanges of this process share."""
+    return http._shared_in(os.getpid())
+
+
+@contextmanager
+def own_connections() -> Iterator[None]:
+    http._shared_in.cache_clear()
+    yield
+    shared().to_anywhere.close()
+    shared().to_the_public.close()
+
+
 def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

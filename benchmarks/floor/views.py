@@ -11,6 +11,7 @@ import requests
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
+from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from requests.adapters import HTTPAdapter
 
@@ -65,3 +66,10 @@ def _record(message: Message, reference: str) -> None:
     with transaction.atomic():
         Message.objects.filter(pk=message.pk).update(status="sent", gateway_reference=reference)
         Entry.objects.create(message=message, status="sent")
+
+
+urlpatterns: Final = [
+    path("notifications/api/v1/", include("instant_notifications.api.urls")),
+    path("floor/sms", send_sms),
+]
+"""Of the project that is measured: our routes, and the floor's beside them."""

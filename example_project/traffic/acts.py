@@ -1,15 +1,11 @@
 """What may become of a message, act by act."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from example_project.traffic.life import Instant, Life
 from instant_notifications.simulator.behaviours import Word
 from instant_notifications.statuses import Channel, Outcome
-
-Act = Callable[[Life], None]
-"""Something that may happen to any message."""
 
 
 def delivered(life: Life) -> None:

@@ -375,7 +375,7 @@ def _wishes(request: HttpRequest) -> Sequence[Wish]:
     """What the form asks for, once for each delivery; what is no token is left out."""
     because, by = reason(request), request.user.get_username()
     wishes = {}
-    for token in request.POST.getlist("delivery")[:MOST]:
+    for token in request.POST.getlist(DELIVERY)[:MOST]:
         key, _space, rest = token.partition(" ")
         seen = rest.removesuffix(ASKED)
         if re.fullmatch("[0-9]{1,6}", seen) and (keys := uuids([key])):

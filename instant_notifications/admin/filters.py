@@ -189,18 +189,13 @@ class KindFilter(ChoiceFilter):
         return Q(type=value)
 
 
-class Moment(forms.DateTimeInput):
-    input_type = "datetime-local"
-
-
 class ClockTime(forms.DateTimeField):
     """As a clock in the reader's zone shows it, also in the nights when it is put back or on."""
 
-    widget = Moment
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1})
 
     def __init__(self, *, fold: int, **options: Any) -> None:
         super().__init__(required=False, **options)
-        self.widget.attrs["step"] = 1
         self.fold = fold
 
     def to_python(self, value: Any) -> datetime | None:

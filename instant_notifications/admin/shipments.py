@@ -61,9 +61,7 @@ class ShipmentAdmin(ExportPage):
         revealed = orders.reveal(delivery_id, by=request.user.get_username(), because=because)
         self.log_change(request, shipment, f"Shown in clear: {because}")
         told = story_of(shipment.pk, {delivery_id: revealed})
-        answer = self._tell(request, told) if told else self._unknown(request, str(delivery_id))
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
+        return self._tell(request, told) if told else self._unknown(request, str(delivery_id))
 
     def _unknown(self, request: HttpRequest, key: str) -> HttpResponse:
         answer: HttpResponse = self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined]

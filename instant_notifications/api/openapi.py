@@ -94,9 +94,7 @@ class RecipientAnswer(serializers.Serializer[Any]):
     lastUpdate = serializers.DateTimeField()  # noqa: N815
 
 
-class ShipmentAnswer(serializers.Serializer[Any]):
-    shipmentId = serializers.UUIDField()  # noqa: N815
-    sendersReference = serializers.CharField(required=False)  # noqa: N815
+class ShipmentAnswer(NotificationAnswer):
     type = serializers.ChoiceField(list(ShipmentType))
     status = serializers.ChoiceField(list(OrderStatus))
     lastUpdate = serializers.DateTimeField()  # noqa: N815

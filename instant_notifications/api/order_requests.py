@@ -27,19 +27,6 @@ DAYTIME: Final = "Daytime"
 ANYTIME: Final = "Anytime"
 
 
-def one_of(words: Sequence[str], otherwise: str) -> rules.Rule:
-    """The rule for one of these words, in any case."""
-    by_lower = {word.lower(): word for word in words}
-
-    def word(value: object, name: str) -> str:
-        written = rules.text(value, name).lower()
-        if written not in by_lower:
-            raise rules.Broken(otherwise)
-        return by_lower[written]
-
-    return word
-
-
 def dialog_reference(value: object, name: str) -> str:
     return rules.text(value, name, limit=rules.MAX_REFERENCE_LENGTH)
 
@@ -47,7 +34,7 @@ def dialog_reference(value: object, name: str) -> str:
 def policy(words: Sequence[str], otherwise: str) -> Member:
     """When of the day it may be sent; the first word where nothing is said."""
     return Member(
-        one_of(words, otherwise),
+        rules.one_of(words, otherwise),
         {"type": "string", "enum": list(words), "default": words[0]},
         blank_means=words[0],
     )

@@ -40,11 +40,11 @@ class GatewayHandler:
 
     def __getitem__(self, alias: str) -> BaseGateway:
         try:
-            made: BaseGateway = getattr(self._made, alias)
+            gateway: BaseGateway = getattr(self._made, alias)
         except AttributeError:
-            made = self.create(alias)
-            setattr(self._made, alias, made)
-        return made
+            gateway = self.create(alias)
+            setattr(self._made, alias, gateway)
+        return gateway
 
     def create(self, alias: str) -> BaseGateway:
         try:

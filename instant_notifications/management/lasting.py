@@ -2,15 +2,19 @@
 
 import signal
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from django.core.management.base import BaseCommand
 from django.db import connections, reset_queries
 
 from instant_notifications.upkeep import Stop
+
+T = TypeVar("T")
+
+BAR_WIDTH: Final = 30
 
 
 def seconds(text: str) -> float:
@@ -30,7 +34,24 @@ class LastingCommand(BaseCommand):
             self.stderr.flush()
 
 
-def let_go_of_connections() -> None:
+def bar(done: float) -> str:
+    """How far it has come, from 0 to 1."""
+    return f"[{'#' * int(min(1.0, done) * BAR_WIDTH):<{BAR_WIDTH}}]"
+
+
+def in_rounds(work: Callable[[Stop], T], pause: float | None) -> T:
+    """Once, or with pauses until stopped; returns what the last round did."""
+    with stopped_by_signal() as stop:
+        while True:
+            result = work(stop)
+            if not pause:
+                return result
+            _let_go_of_connections()
+            if stop.wait(pause):
+                return result
+
+
+def _let_go_of_connections() -> None:
     """A pause can be long, and others may need them. One in a transaction is somebody else's."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:

@@ -3,17 +3,13 @@
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError
 
 from instant_notifications import upkeep
-from instant_notifications.management.lasting import (
-    LastingCommand,
-    let_go_of_connections,
-    seconds,
-    stopped_by_signal,
-)
+from instant_notifications.management.lasting import LastingCommand, in_rounds, seconds
 
 
 class UpkeepCommand(LastingCommand):
@@ -31,15 +27,7 @@ class UpkeepCommand(LastingCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count what there is to do")
 
     def handle(self, *, loop: float | None, dry_run: bool, **options: Any) -> None:  # noqa: ARG002
-        with stopped_by_signal() as stop:
-            while True:
-                failed = self._round(stop, dry_run=dry_run)
-                if not loop:
-                    break
-                let_go_of_connections()
-                if stop.wait(loop):
-                    break
-        if failed:
+        if failed := in_rounds(partial(self._round, dry_run=dry_run), loop):
             raise CommandError(f"{failed} failed; the log says where.")
 
     def _round(self, stop: upkeep.Stop, *, dry_run: bool) -> int:

@@ -15,7 +15,6 @@ from instant_notifications.models.identifiers import uuid7
 from instant_notifications.models.interventions import Intervention
 from instant_notifications.models.orders import (
     Delivery,
-    DeliveryQuerySet,
     IdempotencyRecord,
     Order,
     Shipment,
@@ -23,13 +22,12 @@ from instant_notifications.models.orders import (
 )
 from instant_notifications.models.planning import Notice, Plan
 from instant_notifications.models.receipts import UnmatchedReceipt
-from instant_notifications.models.statements import insert, insert_for_each, update
+from instant_notifications.models.statements import find, insert, insert_for_each, update
 
 __all__ = [
     "Allowance",
     "ContactEntry",
     "Delivery",
-    "DeliveryQuerySet",
     "FeedCursor",
     "FeedEntry",
     "Figures",
@@ -48,6 +46,7 @@ __all__ = [
     "UnmatchedReceipt",
     "VerifiedShare",
     "can_skip_locked",
+    "find",
     "insert",
     "insert_for_each",
     "primary",

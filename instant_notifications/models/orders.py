@@ -31,6 +31,9 @@ REFERENCE_LENGTH = 255
 PART_LENGTH = 64
 NAME_LENGTH = 150
 
+SECRETS = ("destination", "content")
+"""What only the hand-over needs of a delivery."""
+
 
 def plain(words: Iterable[str]) -> list[str]:
     """The words as bare strings: a migration must not depend on the classes of today."""
@@ -150,7 +153,7 @@ def overdue(now: datetime) -> models.Q:
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def without_secrets(self) -> Self:
         """Leaves out what only the hand-over needs, and its decryption."""
-        return self.defer("destination", "content")
+        return self.defer(*SECRETS)
 
     def as_recorded(self) -> Self:
         """What it takes to write a change down, as it stands where changes are written."""

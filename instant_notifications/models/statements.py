@@ -6,12 +6,14 @@ Signals tell nobody of what they write.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connections, models
 from django.db.models import Value
 
 from instant_notifications.models.databases import primary
+
+Model = TypeVar("Model", bound=models.Model)
 
 
 def insert(*rows: models.Model) -> None:
@@ -86,6 +88,32 @@ def _updating(
     given = [f"{quote(str(field.column))} = %s" for field in fields]  # type: ignore[union-attr]
     written, known = ", ".join(given[: len(columns)]), " AND ".join(given[len(columns) :])
     return f"UPDATE {quote(model._meta.db_table)} SET {written} WHERE {known}", fields  # noqa: S608 (names, as above)
+
+
+def find(model: type[Model], *, without: Sequence[str] = (), **where: Any) -> Sequence[Model]:
+    """The rows in which these columns are so, read where they are written.
+
+    Columns ``without`` which they are read are looked up if they are asked for.
+    """
+    alias = primary()
+    sql, fields = _selection(model, alias, tuple(where), tuple(without))
+    values = [
+        field.get_db_prep_value(value, connections[alias])
+        for field, value in zip(fields, where.values(), strict=True)
+    ]
+    return list(model._default_manager.using(alias).raw(sql, values))
+
+
+@lru_cache(maxsize=64)
+def _selection(
+    model: type[models.Model], alias: str, where: Sequence[str], without: Sequence[str]
+) -> tuple[str, Sequence[Any]]:
+    quote = connections[alias].ops.quote_name
+    read = [field for field in model._meta.concrete_fields if field.name not in without]
+    columns = ", ".join(quote(str(field.column)) for field in read)
+    fields: list[Any] = [model._meta.get_field(name) for name in where]
+    known = " AND ".join(f"{quote(field.column)} = %s" for field in fields)
+    return f"SELECT {columns} FROM {quote(model._meta.db_table)} WHERE {known}", fields  # noqa: S608 (names, as above)
 
 
 def insert_for_each(rows: models.QuerySet[Any], model: type[models.Model], **columns: Any) -> None:

@@ -4,6 +4,7 @@ The HTTP API, the commands and the console come through here too. ``docs/deliver
 is promised.
 """
 
+from instant_notifications.feed import read_manifest
 from instant_notifications.orders.chains import (
     Chain,
     Planned,
@@ -62,6 +63,7 @@ __all__ = [
     "match",
     "place",
     "place_order",
+    "read_manifest",
     "read_order",
     "resend",
     "reveal",

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from instant_notifications import dispatch, privacy, record, rules, telemetry
 from instant_notifications.conf import settings
@@ -31,6 +32,7 @@ from instant_notifications.models import (
     IdempotencyRecord,
     Order,
     Shipment,
+    find,
     insert,
     primary,
     refuse_open_transaction,
@@ -38,6 +40,7 @@ from instant_notifications.models import (
     update,
     uuid7,
 )
+from instant_notifications.models.orders import SECRETS
 from instant_notifications.route import require_route, safe_to_repeat
 from instant_notifications.sms import measure
 from instant_notifications.statuses import WORDS, Channel, Handover, ShipmentType
@@ -87,6 +90,7 @@ class Sent:
     """That earlier call carried other content; this one's was not sent."""
 
 
+@sensitive_variables()  # whom it is for and what it says: no report of an error may quote them
 def send_sms(
     to: str,
     body: str,
@@ -129,6 +133,7 @@ def send_sms(
     )
 
 
+@sensitive_variables()
 def send_email(
     to: str,
     subject: str,
@@ -152,7 +157,7 @@ def send_email(
         subject=(rules.email_subject, subject),
         body=(rules.email_body, body),
         content_type=(rules.content_type, content_type),
-        time_to_live=(rules.time_to_live, time_to_live or DEFAULT_TIME_TO_LIVE),
+        time_to_live=(rules.optional(rules.time_to_live), time_to_live),
         sender=(rules.optional(rules.email_sender_of(creator)), sender),
         idempotency_id=(rules.optional(rules.idempotency_id), idempotency_id),
         senders_reference=(rules.optional(rules.senders_reference), senders_reference),
@@ -169,7 +174,7 @@ def send_email(
             content_type=checked["content_type"],
             sender=checked["sender"],
             secret=secret,
-            **({} if time_to_live is None else {"time_to_live": checked["time_to_live"]}),
+            **({"time_to_live": checked["time_to_live"]} if checked["time_to_live"] else {}),
         )
     )
 
@@ -361,10 +366,10 @@ def _again(draft: Draft, otherwise: Exception) -> Sent:
     """
     deadline = monotonic() + _patience()
     with _database_needed(OutcomeUnknown):
-        delivery = _known(draft)
-    if delivery is None:
+        earlier = known(draft.creator, draft.channel, draft.idempotency_id)
+        delivery = _delivery_of(earlier) if earlier else None
+    if earlier is None or delivery is None:
         raise otherwise
-    earlier = delivery.shipment.order.idempotency
     other_content = differs(earlier, _fingerprints(draft))
     for pause in _pauses():
         with _database_needed(OutcomeUnknown):
@@ -399,19 +404,18 @@ def _pauses() -> Iterator[float]:
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _known(draft: Draft) -> Delivery | None:
-    """What the id stands for, and the record that says so."""
-    deliveries = Delivery.objects.as_recorded().select_related("shipment__order__idempotency")
-    return deliveries.filter(
-        shipment__order__idempotency__creator=draft.creator,
-        shipment__order__idempotency__scope=draft.channel,
-        shipment__order__idempotency__key=draft.idempotency_id,
-    ).first()
-
-
 def known(creator: str, scope: str, key: str) -> IdempotencyRecord | None:
-    records = IdempotencyRecord.objects.using(primary())
-    return records.filter(creator=creator, scope=scope, key=key).first()
+    records = find(IdempotencyRecord, creator=creator, scope=scope, key=key)
+    return records[0] if records else None
+
+
+def _delivery_of(record: IdempotencyRecord) -> Delivery | None:
+    """That of an instant order, with its shipment."""
+    for shipment in find(Shipment, order=record.order_id):
+        for delivery in find(Delivery, shipment=shipment.pk, without=SECRETS):
+            delivery.shipment = shipment
+            return delivery
+    return None
 
 
 def differs(record: IdempotencyRecord, fingerprints: Sequence[str]) -> bool:

@@ -79,7 +79,7 @@ def cancel(delivery_id: UUID, *, by: str, because: str) -> Delivery:
 
 def _cancel(delivery_id: UUID) -> Delivery:
     """Judged again once it is locked: nobody may claim what somebody else has done meanwhile."""
-    locked = _locked(delivery_id)
+    locked = record.lock(delivery_id)
     _require(verdicts.may_cancel(Matter(locked, [locked]), timezone.now()))
     return record.record_cancellation(locked)
 
@@ -89,7 +89,7 @@ def expire(delivery_id: UUID, *, by: str, because: str) -> Delivery:
     matter = _to_judge(delivery_id)
     _require(verdicts.may_expire(matter, timezone.now()))
     with transaction.atomic(using=primary()):
-        locked = _locked(delivery_id)
+        locked = record.lock(delivery_id)
         _require(verdicts.may_expire(Matter(locked, [locked]), timezone.now()))
         _note(Intervention.Kind.EXPIRE, matter.delivery, by, because)
         return record.record_expiry(locked)
@@ -107,7 +107,7 @@ def match(
         matter = _to_judge(delivery_id)
         _require(verdicts.may_match(kept, matter, timezone.now()), sure=sure)
         _note(Intervention.Kind.MATCH, matter.delivery, by, because)
-        return receipts.match_with(kept, _locked(delivery_id))
+        return receipts.match_with(kept, record.lock(delivery_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +135,6 @@ def _to_judge(delivery_id: UUID) -> Matter:
     if not matters:
         raise Delivery.DoesNotExist
     return matters[0]
-
-
-def _locked(delivery_id: UUID) -> Delivery:
-    return Delivery.objects.as_recorded().select_for_update().get(pk=delivery_id)
 
 
 def _require(verdict: Verdict, *, sure: bool = False) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from instant_notifications import rules
 from instant_notifications.conf import settings
@@ -48,6 +49,7 @@ class Reminder:
     senders_reference: str = field(default="", repr=False)
 
 
+@sensitive_variables()
 def place_order(
     to: Recipient | Iterable[Recipient],
     *,

@@ -35,13 +35,6 @@ REFUSALS: Final[Mapping[otp.Reason, Problem]] = {
 }
 
 
-def channel(value: object, name: str) -> str:
-    written = rules.text(value, name).lower()
-    if written not in rules.RECIPIENT:
-        raise rules.Broken(rules.CHANNEL)
-    return written
-
-
 def language(value: object, name: str) -> str:
     """Any: a code in another language is better than none."""
     return rules.text(value, name, limit=LANGUAGE_LENGTH)
@@ -61,7 +54,10 @@ class Recipient(Member):
 
 class ChallengeRequest(Object):
     purpose = Member(purpose_rule, text_schema(PURPOSE_LENGTH))
-    channel = Member(channel, {"type": "string", "enum": list(rules.RECIPIENT)})
+    channel = Member(
+        rules.one_of(rules.RECIPIENT, rules.CHANNEL),
+        {"type": "string", "enum": list(rules.RECIPIENT)},
+    )
     recipient = Recipient(rules.text, text_schema())
     language = Member(language, text_schema(LANGUAGE_LENGTH), blank_means="")
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
 from typing import Any, Final
 from uuid import UUID
 
@@ -354,7 +355,7 @@ def _pause_after(sends: int) -> timedelta:
 
 
 def _seconds_to(moment: datetime, now: datetime) -> int:
-    return max(1, -int(-(moment - now).total_seconds() // 1))
+    return max(1, ceil((moment - now).total_seconds()))
 
 
 def _hand_over(challenge: Challenge, code: str) -> None:

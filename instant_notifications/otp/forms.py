@@ -30,6 +30,7 @@ class Question:
     refusal: "_StrPromise"
     rule: rules.Rule
     attributes: Mapping[str, str]
+    input_type: str = "text"
 
 
 QUESTIONS: Final[Mapping[Channel, Question]] = {
@@ -41,7 +42,8 @@ QUESTIONS: Final[Mapping[Channel, Question]] = {
             "code, as in +47 999 99 999."
         ),
         rule=rules.mobile_number,
-        attributes={"type": "tel", "autocomplete": "tel"},
+        attributes={"autocomplete": "tel"},
+        input_type="tel",
     ),
     # Not type="email": browsers refuse addresses in letters that are none of English.
     Channel.EMAIL: Question(
@@ -65,6 +67,7 @@ class RequestCodeForm(forms.Form):
         field = self.fields["recipient"]
         field.label, field.help_text = self.question.label, self.question.help_text
         field.widget.attrs |= self.question.attributes
+        field.widget.input_type = self.question.input_type
 
     def clean_recipient(self) -> str:
         written = self.cleaned_data["recipient"]

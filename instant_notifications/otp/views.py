@@ -24,7 +24,7 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import FormView
 
-from instant_notifications import otp, privacy
+from instant_notifications import otp
 from instant_notifications.exceptions import (
     Blocked,
     InvalidMessage,
@@ -219,7 +219,7 @@ class VerifyCodeView(CodeView):
         assert challenge is not None  # noqa: S101 (get and post have seen to it)
         left = int((challenge.resend_available_at - timezone.now()).total_seconds())
         return super().get_context_data(
-            destination=privacy.mask(challenge.destination),
+            destination=challenge.masked_destination,
             news=news_of(challenge.delivery),
             wait=str(TOO_EARLY).format(wait=duration(left)) if left > 0 else "",
             request_url=self.request_url,

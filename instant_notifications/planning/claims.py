@@ -22,8 +22,6 @@ Queued = type[Plan] | type[Delivery]
 
 MOST_IN_QUEUE: Final = 2000
 """Rows of a kind that a queue is told of at one time, so that a slow one does not grow for ever."""
-
-
 PATIENCE: Final = 60.0
 """Seconds after which a task begins nothing more: engines kill those that last too long."""
 

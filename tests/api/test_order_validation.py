@@ -264,7 +264,6 @@ def test_an_optional_member_may_be_missing_null_or_blank(
     assert len(drafts) == len(values)
 
 
-VALID_NUMBERS = {"nationalIdentityNumber": "13854899999", "orgNumber": "312508729"}
 FUTURE = "2100-01-04T08:00:00Z"
 VALID_URNS = {
     "urn:altinn:person:idporten-email:kari@example.com": None,

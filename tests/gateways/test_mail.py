@@ -36,6 +36,7 @@ from instant_notifications.statuses import Channel
 from instant_notifications.testing import GRACE, GatewayContract, assert_impersonal
 from tests import smtp
 from tests.smtp import MailServer, Step, hang_up, say, stay_silent, use_mail_backend
+from tests.web import free_port
 
 LOCMEM: Final = "django.core.mail.backends.locmem.EmailBackend"
 PATIENCE: Final = 0.6
@@ -105,7 +106,7 @@ class TestMailGateway(GatewayContract):
         return message
 
     def when_unreachable(self, message: Message) -> Message:
-        use_mail_backend(self.settings, smtp.SMTP, host="127.0.0.1", port=smtp.free_port())
+        use_mail_backend(self.settings, smtp.SMTP, host="127.0.0.1", port=free_port())
         return message
 
     def when_silent(self, message: Message) -> Message:
@@ -155,7 +156,7 @@ class IndependentServer(Controller):
 def test_an_independent_server_gets_the_mail(
     encrypted: bool, settings: Any, certificate: ssl.SSLContext
 ) -> None:
-    inbox, port = Inbox(), smtp.free_port()
+    inbox, port = Inbox(), free_port()
     tls: dict[str, Any] = (
         {"tls_context": certificate, "require_starttls": True} if encrypted else {}
     )
@@ -421,7 +422,7 @@ def test_a_password_that_smtp_cannot_carry_is_not_sent(server: MailServer, setti
 
 
 def test_a_refused_connection_is_not_sent(settings: Any) -> None:
-    use_mail_backend(settings, smtp.SMTP, host="127.0.0.1", port=smtp.free_port())
+    use_mail_backend(settings, smtp.SMTP, host="127.0.0.1", port=free_port())
     assert isinstance(failure_of(GOOD), Unavailable)
 
 
@@ -768,7 +769,7 @@ class TestProbe:
         assert str(self.failure()) == str(Unavailable("550"))
 
     def test_nobody_there(self, settings: Any) -> None:
-        use_mail_backend(settings, smtp.SMTP, host="127.0.0.1", port=smtp.free_port())
+        use_mail_backend(settings, smtp.SMTP, host="127.0.0.1", port=free_port())
         assert isinstance(self.failure(), Unavailable)
 
     def test_a_backend_that_cannot_be_made(self, settings: Any) -> None:

@@ -51,9 +51,9 @@ def _wrap(directory: Path) -> None:
     send, hand_over, send_mail = orders.send, dispatch.hand_over, MailGateway.send
     follow_up = record._follow_up
 
-    def halting_send(draft: Any) -> Any:
+    def halting_send(draft: Any, **named: Any) -> Any:
         halt(Place.BEFORE_THE_RESERVATION, draft.destination)
-        return send(draft)
+        return send(draft, **named)
 
     def halting_hand_over(delivery: Any, route: Any) -> Any:
         halt(Place.BEFORE_THE_SEND, delivery.destination)

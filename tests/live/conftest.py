@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
 
 from tests import smtp
 from tests.live import harness
@@ -33,12 +32,8 @@ def database(template: Database, tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def window(database: Database, django_db_blocker: Any) -> Iterator[str]:
     """The alias by which this process looks into the database of the others."""
-    default = connections["default"]
-    connections[LIVE] = type(default)({**default.settings_dict, "NAME": database.name}, LIVE)
-    with django_db_blocker.unblock():
+    with django_db_blocker.unblock(), harness.window(database, LIVE):
         yield LIVE
-        connections[LIVE].close()
-    del connections[LIVE]
 
 
 @pytest.fixture

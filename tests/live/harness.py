@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -22,9 +23,10 @@ from uuid import uuid4
 import psycopg
 import requests
 from django.conf import settings
+from django.db import connections
 from psycopg import sql
 
-from tests.smtp import free_port
+from tests.web import free_port
 
 ROOT: Final = Path(__file__).parent.parent.parent
 API: Final = "/notifications/api/v1/"
@@ -38,12 +40,14 @@ PATIENCE: Final = 60.0
 _OURS: Final = ("DATABASE_URL", "DEBUG", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "EMAIL_URL")
 
 
-def until(holds: Callable[[], Any], what: str, *, patience: float = PATIENCE) -> Any:
+def until(
+    holds: Callable[[], Any], what: str, *, patience: float = PATIENCE, pause: float = 0.05
+) -> Any:
     """What ``holds`` returns as soon as it is true."""
     deadline = monotonic() + patience
     while not (found := holds()):
         assert monotonic() < deadline, f"in vain: {what}"
-        sleep(0.05)
+        sleep(pause)
     return found
 
 
@@ -86,6 +90,21 @@ class Database:
         if ON_SQLITE:
             return f"sqlite:///{self.name}"
         return f"postgres://{_login()}{_address()}/{self.name}"
+
+    @contextmanager
+    def taken_away(self) -> Iterator[None]:
+        """Meanwhile nobody can write; on PostgreSQL nobody comes in."""
+        if ON_SQLITE:
+            with closing(sqlite3.connect(self.name, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                yield
+                other.execute("ROLLBACK")
+            return
+        self.lock_out()
+        try:
+            yield
+        finally:
+            self.let_in()
 
     def lock_out(self) -> None:
         """End every connection and let nobody in again."""
@@ -172,6 +191,16 @@ def _login() -> str:
 def _address() -> str:
     database = settings.DATABASES["default"]
     return f"{database.get('HOST') or '127.0.0.1'}:{database.get('PORT') or 5432}"
+
+
+@contextmanager
+def window(database: Database, alias: str) -> Iterator[None]:
+    """A look into a database while others use it."""
+    default = connections["default"]
+    connections[alias] = type(default)({**default.settings_dict, "NAME": database.name}, alias)
+    yield
+    connections[alias].close()
+    del connections[alias]
 
 
 def gunicorn(*, processes: int = 1, threads: int = 16) -> list[str]:

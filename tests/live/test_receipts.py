@@ -4,10 +4,9 @@ import base64
 import json
 import re
 import socket
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
@@ -165,24 +164,11 @@ def test_a_push_whose_worker_dies_is_completed_by_its_repeat(serve: Serve) -> No
     assert feed_of(service) == [(first, "SMS_Delivered"), (last, "SMS_Delivered")]
 
 
-@contextmanager
-def nobody_can_write(database: Database) -> Iterator[None]:
-    if not ON_SQLITE:
-        database.lock_out()
-        yield
-        database.let_in()
-        return
-    with closing(sqlite3.connect(database.name, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
 def test_while_the_database_is_away_receipts_come_again(serve: Serve, database: Database) -> None:
     impatient = {"SQLITE_PATIENCE": "0.2"} if ON_SQLITE else {}
     service = serve(gunicorn(), **impatient, **OPEN)
     shipment, reference = sent(service, "id-1")
-    with nobody_can_write(database):
+    with database.taken_away():
         refused = push(service, [delivered(reference), delivered("nobody's")])
     assert (refused.status_code, refused.content) == (503, b"")
     assert int(refused.headers["Retry-After"]) > 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 
 import pytest
+import requests
 
 from tests.live.conftest import Serve
 from tests.live.harness import (
@@ -78,6 +79,8 @@ def test_without_a_secret_it_does_not_start_in_production(
 def test_with_a_secret_it_starts_in_production(serve: Serve, command: Sequence[str]) -> None:
     service = serve(command, DEBUG="false")
     assert service.post("sms", sms("id-1")).status_code == 201
+    styles = "http://{}:{}/static/admin/css/base.css".format(*service.address)
+    assert requests.get(styles, timeout=PATIENCE).headers["Content-Type"].startswith("text/css")
 
 
 @on_postgresql

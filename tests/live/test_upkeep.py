@@ -3,17 +3,15 @@
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any, Final
 
 import pytest
@@ -202,12 +200,8 @@ def assert_each_expiry_was_written_once(number: int) -> None:
     assert rows(Organisation, name="old", last_sequence_number=number) == 1
 
 
-def seen(holds: Callable[[], Any], what: str) -> None:
-    """As ``until``, for moments that pass quickly."""
-    deadline = monotonic() + PATIENCE
-    while not holds():
-        assert monotonic() < deadline, f"in vain: {what}"
-        sleep(0.002)
+seen: Final = partial(until, pause=0.002)
+"""For moments that pass quickly."""
 
 
 def test_several_sweeps_at_once_write_each_expiry_once(start: Start, fill: Fill) -> None:
@@ -334,24 +328,6 @@ def test_messages_are_sent_while_both_commands_run_in_several_places(
     assert "91825364" not in told + service.said()
 
 
-@contextmanager
-def without_its_database(database: Database, due: datetime) -> Iterator[None]:
-    """From just before there is something to write."""
-    Delivery.objects.using(LIVE).update(expires_at=due)
-    connections[LIVE].close()
-    if ON_SQLITE:
-        with closing(sqlite3.connect(database.name, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            yield
-            other.execute("ROLLBACK")
-        return
-    database.lock_out()
-    try:
-        yield
-    finally:
-        database.let_in()
-
-
 def test_a_loop_outlives_its_database_and_one_that_is_stopped_meanwhile_says_that_it_failed(
     start: Start, fill: Fill, database: Database
 ) -> None:
@@ -361,7 +337,9 @@ def test_a_loop_outlives_its_database_and_one_that_is_stopped_meanwhile_says_tha
         until(each.lines, "the first round")
     fill(1, "taken")
     due_soon = timezone.now() - timedelta(seconds=56)
-    with without_its_database(database, due_soon):
+    Delivery.objects.using(LIVE).update(expires_at=due_soon)
+    connections[LIVE].close()
+    with database.taken_away():
         for each in (loop, stopped):
             until(lambda: "upkeep chore failed " in each.err.read_text(), "a failure")  # noqa: B023
         stopped.ask(signal.SIGTERM)

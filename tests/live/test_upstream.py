@@ -12,7 +12,6 @@ from subprocess import PIPE, Popen
 from typing import Any, Final
 
 import pytest
-from django.db import connections
 
 from instant_notifications.models import Delivery, FeedCursor, FeedEntry, Shipment, StatusEvent
 from instant_notifications.simulator.behaviours import ROWS
@@ -44,16 +43,6 @@ execute_from_command_line(["manage.py", "sync_status_feed", *sys.argv[1:]])
 """The command, but for the size of a page: it can be caught between two."""
 
 
-@contextmanager
-def window(database: Database, alias: str) -> Iterator[None]:
-    """A look into a database while others use it."""
-    default = connections["default"]
-    connections[alias] = type(default)({**default.settings_dict, "NAME": database.name}, alias)
-    yield
-    connections[alias].close()
-    del connections[alias]
-
-
 @pytest.fixture
 def services(
     template: Database, token: str, tmp_path: Path, django_db_blocker: Any
@@ -70,7 +59,7 @@ def services(
         made = {}
         for name in (HOME, UPSTREAM):
             database = stack.enter_context(harness.copy_of(template, tmp_path))
-            stack.enter_context(window(database, name))
+            stack.enter_context(harness.window(database, name))
             log = tmp_path / f"{name}.log"
             made[name] = Service(gunicorn(), database, token, log, **same)
             stack.callback(made[name].kill)

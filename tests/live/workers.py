@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.live.harness import PATIENCE, ROOT, until
-from tests.smtp import free_port
+from tests.web import free_port
 
 
 class Worker:

@@ -49,6 +49,12 @@ def test_phones_are_told_that_a_code_goes_here() -> None:
         assert attribute in written
 
 
+@pytest.mark.parametrize(("channel", "kind"), [("sms", "tel"), (EMAIL, "text")])
+def test_a_field_is_of_one_kind(channel: str, kind: str) -> None:
+    written = str(RequestCodeForm(channel=channel)["recipient"])
+    assert written.count(" type=") == written.count(f' type="{kind}"') == 1
+
+
 def test_what_was_typed_for_a_code_is_not_sent_back() -> None:
     form = VerifyCodeForm({"code": "428516"})
     assert form.is_valid()

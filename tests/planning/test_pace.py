@@ -35,7 +35,8 @@ def test_planned_and_handed_over_a_message_costs_few_statements(
     configure(GATEWAYS=gateways(stub={"reports_receipts": reports_receipts}))
     sent(order(phones(1)))
     few, many = (statements(lambda n=n: sent(order(phones(n)))) for n in (10, 30))
-    assert (many - few) / 20 <= most
+    # MariaDB cannot say what an update has written, and is asked.
+    assert (many - few) / 20 <= most + (connection.vendor == "mysql")
 
 
 def test_receipts_of_many_messages_cost_as_many_statements_as_those_of_few(

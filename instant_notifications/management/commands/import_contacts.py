@@ -17,7 +17,7 @@ from django.core.management.base import CommandError
 from instant_notifications import privacy
 from instant_notifications.contacts.files import Line, Unreadable, read_csv, read_json
 from instant_notifications.contacts.importing import Refusal, Step, take_in
-from instant_notifications.management.lasting import LastingCommand, stopped_by_signal
+from instant_notifications.management.lasting import LastingCommand, bar, stopped_by_signal
 
 EXIT_REFUSED: Final = 1
 EXIT_UNREADABLE: Final = 2
@@ -31,8 +31,6 @@ ENDINGS: Final[Mapping[str, str]] = {".json": "json", ".jsonl": "json", ".ndjson
 
 MOST_TOLD: Final = 20
 """Refused lines that are told where there is no report."""
-BAR_WIDTH: Final = 30
-
 
 Tell = Callable[[Step], None]
 
@@ -178,8 +176,7 @@ def _bar(source: TextIOWrapper, totals: Totals) -> str:
     size = _size(source)
     if not size:
         return f"line {totals.line}"
-    done = min(1.0, os.lseek(source.fileno(), 0, os.SEEK_CUR) / size)
-    return f"[{'#' * int(done * BAR_WIDTH):<{BAR_WIDTH}}] line {totals.line}"
+    return f"{bar(os.lseek(source.fileno(), 0, os.SEEK_CUR) / size)} line {totals.line}"
 
 
 def _size(source: TextIOWrapper) -> int:

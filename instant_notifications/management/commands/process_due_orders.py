@@ -8,12 +8,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError, connections
 
 from instant_notifications import privacy, tasks
-from instant_notifications.management.lasting import (
-    LastingCommand,
-    let_go_of_connections,
-    seconds,
-    stopped_by_signal,
-)
+from instant_notifications.management.lasting import LastingCommand, in_rounds, seconds
 from instant_notifications.models import primary
 from instant_notifications.upkeep import Stop
 
@@ -37,15 +32,7 @@ class Command(LastingCommand):
         )
 
     def handle(self, *, loop: float | None, **options: Any) -> None:  # noqa: ARG002
-        with stopped_by_signal() as stop:
-            while True:
-                failure = self._round(stop)
-                if not loop:
-                    break
-                let_go_of_connections()
-                if stop.wait(loop):
-                    break
-        if failure:
+        if failure := in_rounds(self._round, loop):
             raise CommandError(f"Not all was seen to: {failure}")
 
     def _round(self, stop: Stop) -> str:

@@ -12,14 +12,11 @@ from django.core.management.base import CommandError
 
 from instant_notifications import privacy, sync
 from instant_notifications.exceptions import HandoverFailed, NotConfigured, NotificationError
-from instant_notifications.management.lasting import LastingCommand, seconds, stopped_by_signal
+from instant_notifications.management.lasting import LastingCommand, bar, seconds, stopped_by_signal
 from instant_notifications.upkeep import Stop
 
 EXIT_KEPT_ASIDE = 1
 EXIT_NOT_READ = 2
-
-BAR_WIDTH = 30
-
 
 LARGEST_NUMBER = 2**63 - 1
 
@@ -171,5 +168,4 @@ def _only_feed() -> str:
 def _bar(alias: str, page: sync.Progress) -> str:
     if not page.latest:
         return f"{alias}: {page.number or 'asking one by one'}"
-    done = min(1.0, page.number / page.latest)
-    return f"{alias}: [{'#' * int(done * BAR_WIDTH):<{BAR_WIDTH}}] {page.number}/{page.latest}"
+    return f"{alias}: {bar(page.number / page.latest)} {page.number}/{page.latest}"
