@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from time import perf_counter
 from typing import Final
 from uuid import uuid4
 
-from benchmarks.servers import Application
+from benchmarks.servers import Address, Application
 
 _END_OF_HEAD = b"\r\n\r\n"
 _content_length = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE).search
@@ -65,8 +66,8 @@ def new_key() -> str:
 class Client:
     """One kept-alive connection."""
 
-    def __init__(self, application: Application) -> None:
-        self._socket = socket.create_connection((application.host, application.port), timeout=60)
+    def __init__(self, address: Address) -> None:
+        self._socket = socket.create_connection(address, timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:
@@ -98,7 +99,7 @@ class Client:
 @contextmanager
 def clients(application: Application, number: int) -> Iterator[Sequence[Client]]:
     with ExitStack() as stack:
-        made = [Client(application) for _ in range(number)]
+        made = [Client(address) for address in islice(cycle(application.addresses), number)]
         for client in made:
             stack.callback(client.close)
         yield made

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ORGANISATION = "ttd"
 NOWHERE = "http://127.0.0.1:9/"
@@ -23,12 +23,15 @@ SIGNAL_ON_DEATH_OF_PARENT = 1
 WORK = "import django; django.setup(); from benchmarks.jobs import main; main()"
 
 
+Address = tuple[str, int]
+
+
 @dataclass(frozen=True)
 class Application:
     """A running server with both routes."""
 
-    host: str
-    port: int
+    addresses: Sequence[Address]
+    """Of each of its processes."""
     token: str
     """A bearer token for our route."""
 
@@ -55,21 +58,34 @@ def _stub(who: str, argument: str) -> Iterator[str]:
 def application(
     directory: Path, environment: Mapping[str, str], *, processes: int = 2, threads: int = 16
 ) -> Iterator[Application]:
-    """Gunicorn with both routes on a migrated database; its log is shown if anything fails."""
+    """Gunicorn with both routes on a migrated database; its log is shown if anything fails.
+
+    Each process has a port of its own, as behind a proxy that spreads its clients evenly: of those
+    who share one, the first to wake up takes nearly all connections that are kept alive.
+    """
     token = manage(environment, "issue_token", f"--org={ORGANISATION}")
     log = directory / "server.log"
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener, log.open("w") as errors:
+    with ExitStack() as stack:
+        errors = stack.enter_context(log.open("w"))
+        addresses = [
+            stack.enter_context(_process(environment, errors, threads)) for _ in range(processes)
+        ]
+        try:
+            yield Application(addresses, token)
+        except Exception:
+            print(log.read_text()[-4000:], file=sys.stderr)
+            raise
+
+
+@contextmanager
+def _process(environment: Mapping[str, str], errors: IO[str], threads: int) -> Iterator[Address]:
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         # Gunicorn sets it too, but too late for clients that connect while it starts.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        command = _gunicorn(listener.fileno(), processes, threads)
+        command = _gunicorn(listener.fileno(), threads)
         options = {"env": environment, "stderr": errors, "pass_fds": [listener.fileno()]}
         with running(command, **options):
-            try:
-                host, port = listener.getsockname()
-                yield Application(host, port, token)
-            except Exception:
-                print(log.read_text()[-4000:], file=sys.stderr)
-                raise
+            yield listener.getsockname()
 
 
 def migrated(database_url: str, gateway_url: str = NOWHERE) -> Mapping[str, str]:
@@ -97,12 +113,11 @@ def manage(environment: Mapping[str, str], *words: str) -> str:
     return done.stdout.strip()
 
 
-def _gunicorn(listener: int, processes: int, threads: int) -> Sequence[str]:
+def _gunicorn(listener: int, threads: int) -> Sequence[str]:
     return [
         *(sys.executable, "-m", "gunicorn", "django.core.wsgi:get_wsgi_application()"),
         *("--bind", f"fd://{listener}"),
         *("--worker-class", "gthread"),
-        *("--workers", str(processes)),
         *("--threads", str(threads)),
         *("--keep-alive", "75"),
         *("--log-level", "warning"),
