@@ -382,6 +382,19 @@ def test_a_delivery_that_does_not_exist_leads_back(revealer: Client, stub: Any) 
     assert reveal(revealer, delivery).headers["Location"] == reverse("admin:index")
 
 
+def test_a_delivery_that_is_purged_meanwhile_leads_back(
+    revealer: Client, stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_sms()
+    delivery = Delivery.objects.get()
+
+    def purged(*args: Any, **named: Any) -> None:
+        raise Delivery.DoesNotExist
+
+    monkeypatch.setattr(orders, "reveal", purged)
+    assert reveal(revealer, delivery).headers["Location"] == reverse("admin:index")
+
+
 def test_a_secret_is_never_shown(revealer: Client, stub: Any) -> None:
     stub.do = fails(Unavailable, "503")
     delivery = try_to_send(secret=True)

@@ -46,6 +46,7 @@ class UnmatchedReceiptAdmin(Page):
         "part",
     )
     list_display_links = None
+    sortable_by = ()
     list_per_page = 50
     paginator = BoundedPaginator
     show_full_result_count = False

@@ -15,7 +15,7 @@ from instant_notifications.admin import acts, trial
 from instant_notifications.admin.export import ExportPage
 from instant_notifications.admin.reading import reason, uuids
 from instant_notifications.admin.story import Story, story_of
-from instant_notifications.models import Shipment, primary
+from instant_notifications.models import Delivery, Shipment, primary
 
 
 class ShipmentAdmin(ExportPage):
@@ -58,7 +58,10 @@ class ShipmentAdmin(ExportPage):
         if not because:
             messages.error(request, _("Say why, for those who come after you."))
             return self.to("change", shipment.pk)
-        revealed = orders.reveal(delivery_id, by=request.user.get_username(), because=because)
+        try:
+            revealed = orders.reveal(delivery_id, by=request.user.get_username(), because=because)
+        except Delivery.DoesNotExist:  # purged since
+            return self._unknown(request, str(delivery_id))
         self.log_change(request, shipment, f"Shown in clear: {because}")
         told = story_of(shipment.pk, {delivery_id: revealed})
         return self._tell(request, told) if told else self._unknown(request, str(delivery_id))
