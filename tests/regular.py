@@ -97,6 +97,10 @@ def forget_claims() -> None:
 def work_off() -> None:
     """Everything that is due now, as ``process_due_orders`` does it where there is no engine."""
     forget_claims()
+    sweep()
+
+
+def sweep() -> None:
     while any(tasks.sweep(lambda: False)):
         pass
 

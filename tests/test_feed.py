@@ -1032,7 +1032,7 @@ def test_numbers_are_dense_when_orders_are_cancelled_and_sent_at_once(stub: Any)
         partial(cancel_order, creator, each.order_id)
         for each, creator in zip(placed[:2], ("ttd", "skd"), strict=True)
     ]
-    at_once(*calls, regular.work_off, regular.work_off)
+    at_once(*calls, regular.sweep, regular.sweep)
     regular.work_off()
     for creator in ("ttd", "skd"):
         told = regular.told(creator)

@@ -268,8 +268,8 @@ def test_counters_are_locked_in_one_order_whoever_is_told_first(upstream: Upstre
     upstream.add(theirs(first), theirs(second, None), theirs(second))
     with CaptureQueriesContext(connection) as caught:
         run()
-    counted = [each["sql"] for each in caught if "last_sequence_number = last" in each["sql"]]
-    locked = [creator for sql in counted for creator in "ab" if f"name = '{creator}'" in sql]
+    counted = [each["sql"] for each in caught if "last_sequence_number) VALUES" in each["sql"]]
+    locked = [creator for sql in counted for creator in "ab" if f"('{creator}'," in sql]
     assert [*dict.fromkeys(locked)] == ["a", "b"]
 
 
