@@ -152,7 +152,7 @@ def test_the_happy_path_takes_at_most_ten_statements(
 @pytest.mark.django_db(transaction=True)
 def test_a_replay_takes_few_statements(stub: Any) -> None:
     sms()
-    assert len(statements(sms)) <= 7
+    assert len(statements(sms)) <= 8  # the four of the reservation travel in one go
 
 
 @pytest.mark.django_db

@@ -160,7 +160,11 @@ class Operator:
     def _to_the_next_page(self, act: Any) -> None:
         here = self._page()
         act()
-        self.wait.until(lambda _: self._page() != here)
+        self.wait.until(lambda _: self._page() != here and self._is_complete())
+
+    def _is_complete(self) -> bool:
+        """With its styles; what is written can be read before."""
+        return bool(self.chrome.execute_script("return document.readyState") == "complete")
 
     def _page(self) -> str:
         """What this load of the page is called, also if it is of the same address as before."""
