@@ -126,7 +126,7 @@ def test_a_broker_that_is_away_is_not_waited_for(settings: Any, told: list[Any])
     before = monotonic()
     with pytest.raises(OperationalError):
         note.enqueue()
-    assert monotonic() - before < 2
+    assert monotonic() - before < 10  # it would be tried again for minutes
     assert told == []
 
 

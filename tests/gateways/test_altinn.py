@@ -568,7 +568,7 @@ def test_the_lifetime_that_remains_is_handed_on(
 def test_the_settings_of_the_docs_are_sound_where_the_key_is(tmp_path: Path, settings: Any) -> None:
     key = tmp_path / "maskinporten.pem"
     key.write_text(PEM)
-    page = Path(__file__).parents[2] / "docs" / "gateways" / "altinn.md"
+    page = Path(__file__).parents[2] / "docs" / "howto" / "behind-altinn.md"
     (block,) = [each for each in page.read_text().split("```") if "/run/secrets/" in each]
     namespace: dict[str, Any] = {}
     exec(block.removeprefix("python").replace("/run/secrets", str(tmp_path)), namespace)
